@@ -1,0 +1,237 @@
+//! The innermost loops: one tile of `C` in registers.
+//!
+//! A tile holds `MR` rows of `NV` registers. For each `p` in `0..k` it loads one row of `B` and multiplies it by one
+//! broadcast element of `A` for each of its rows:
+//!
+//! ```text
+//! C[i, j] = fma(A[i, p], B[p, j], C[i, j])      p = 0, 1, …, k - 1
+//! ```
+//!
+//! so every element of `C` is one chain of fused multiply-adds in the order of `p`, whatever the tile's size. `A` may
+//! have any strides, since it is read element by element; the columns of `B` and `C` must be adjacent.
+
+#![allow(unsafe_code)] // Fence 4: pointers into matrices whose bounds `Mat` and `MatMut` have established.
+
+use super::{Accum, Epilogue};
+use crate::lanes;
+use crate::simd::Simd;
+use crate::view::{Mat, MatMut};
+
+/// The most rows a tile has.
+const MAX_ROWS: usize = 8;
+
+/// What one column of tiles works on: `C (+)= A · B` for at most `NV` registers of columns.
+#[derive(Clone, Copy)]
+struct Panel {
+    k: usize,
+    a: *const f32,
+    a_row: isize,
+    a_col: isize,
+    b: *const f32,
+    b_row: isize,
+    c: *mut f32,
+    c_row: isize,
+    /// Columns in the last register.
+    tail: usize,
+    accum: Accum,
+}
+
+/// `C = epilogue(chain over A · B)` for operands of matching shapes, `B` and `C` with adjacent columns. `origin` is
+/// where `C` lies in the matrix that the epilogue's operands belong to.
+#[inline(always)]
+pub(super) fn product<S: Simd, E: Epilogue>(
+    s: S,
+    mut c: MatMut<'_>,
+    accum: Accum,
+    a: Mat<'_>,
+    b: Mat<'_>,
+    epilogue: E,
+    origin: (usize, usize),
+) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    debug_assert_eq!((c.rows(), c.cols(), b.rows()), (m, n, k));
+    debug_assert!(b.col_stride() == 1 && c.col_stride() == 1);
+    let vectors = n.div_ceil(S::LANES);
+    for (first, width) in even_pieces(vectors, max_vectors::<S>()) {
+        let j = first * S::LANES;
+        let tail = (n - j - (width - 1) * S::LANES).min(S::LANES);
+        let panel = Panel {
+            k,
+            a: a.as_ptr(),
+            a_row: a.row_stride(),
+            a_col: a.col_stride(),
+            b: b.as_ptr().wrapping_add(j),
+            b_row: b.row_stride(),
+            c: c.as_mut_ptr().wrapping_add(j),
+            c_row: c.row_stride(),
+            tail,
+            accum,
+        };
+        let at = (origin.0, origin.1 + j);
+        // SAFETY: the panel covers columns `j .. j + (width - 1) * LANES + tail <= n` of `B` and `C` and all rows.
+        unsafe {
+            match (width, tail == S::LANES) {
+                (1, true) => rows::<S, E, 1, false>(s, m, panel, epilogue, at),
+                (1, false) => rows::<S, E, 1, true>(s, m, panel, epilogue, at),
+                (2, true) => rows::<S, E, 2, false>(s, m, panel, epilogue, at),
+                (2, false) => rows::<S, E, 2, true>(s, m, panel, epilogue, at),
+                (_, true) if S::LANES == 16 => rows::<S, E, 3, false>(s, m, panel, epilogue, at),
+                (_, false) if S::LANES == 16 => rows::<S, E, 3, true>(s, m, panel, epilogue, at),
+                _ => unreachable!("a panel is at most `max_vectors` wide"),
+            }
+        }
+    }
+}
+
+/// Registers across a tile. AVX-512 has 32 registers: 8 x 3 sums, three of `B`, one of `A`. The others have 16:
+/// 6 x 2 sums and the same (4 x 3 spills with them).
+#[inline(always)]
+fn max_vectors<S: Simd>() -> usize {
+    if S::LANES == 16 { 3 } else { 2 }
+}
+
+/// Rows of a tile.
+#[inline(always)]
+fn max_rows<S: Simd>() -> usize {
+    if S::LANES == 16 { MAX_ROWS } else { 6 }
+}
+
+/// Cuts `0..total` into as few pieces as `most` allows, as even as can be: `(start, length)`, the longer ones first.
+/// Even pieces keep every tile wide enough to hide the latency of its chains.
+#[inline(always)]
+fn even_pieces(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
+    let pieces = total.div_ceil(most).max(1);
+    let (length, longer) = (total / pieces, total % pieces);
+    let mut start = 0;
+    (0..pieces).filter_map(move |i| {
+        let piece = (start, length + usize::from(i < longer));
+        start += piece.1;
+        (piece.1 > 0).then_some(piece)
+    })
+}
+
+/// One column of tiles.
+///
+/// # Safety
+/// The panel's pointers are valid for `m` rows of `A` and `C`, `k` columns of `A` and rows of `B`, and
+/// `(NV - 1) * LANES + tail` columns of `B` and `C`; `MASKED` unless `tail == LANES`.
+#[inline(always)]
+unsafe fn rows<S: Simd, E: Epilogue, const NV: usize, const MASKED: bool>(
+    s: S,
+    m: usize,
+    panel: Panel,
+    epilogue: E,
+    origin: (usize, usize),
+) {
+    for (i, height) in even_pieces(m, max_rows::<S>()) {
+        let part = Panel {
+            a: panel.a.wrapping_offset(i as isize * panel.a_row),
+            c: panel.c.wrapping_offset(i as isize * panel.c_row),
+            ..panel
+        };
+        let at = (origin.0 + i, origin.1);
+        // SAFETY: the part covers rows `i..i + height` of the panel.
+        unsafe {
+            match height {
+                1 => tile::<S, E, 1, NV, MASKED>(s, part, epilogue, at),
+                2 => tile::<S, E, 2, NV, MASKED>(s, part, epilogue, at),
+                3 => tile::<S, E, 3, NV, MASKED>(s, part, epilogue, at),
+                4 => tile::<S, E, 4, NV, MASKED>(s, part, epilogue, at),
+                5 => tile::<S, E, 5, NV, MASKED>(s, part, epilogue, at),
+                6 => tile::<S, E, 6, NV, MASKED>(s, part, epilogue, at),
+                7 if S::LANES == 16 => tile::<S, E, 7, NV, MASKED>(s, part, epilogue, at),
+                8 if S::LANES == 16 => tile::<S, E, 8, NV, MASKED>(s, part, epilogue, at),
+                _ => unreachable!("a tile is at most `max_rows` high"),
+            }
+        }
+    }
+}
+
+/// One tile.
+///
+/// # Safety
+/// As [`rows`], with `MR` rows.
+#[inline(always)]
+unsafe fn tile<S: Simd, E: Epilogue, const MR: usize, const NV: usize, const MASKED: bool>(
+    s: S,
+    panel: Panel,
+    epilogue: E,
+    origin: (usize, usize),
+) {
+    // A full register does without a mask.
+    let lanes = |v: usize| if MASKED && v == NV - 1 { panel.tail } else { S::LANES };
+    let load = |at: *const f32, v: usize| {
+        // SAFETY: `at` lies in a row of the panel with `lanes(v)` columns from here on.
+        unsafe { if MASKED && v == NV - 1 { s.load_head(at, panel.tail) } else { s.load(at) } }
+    };
+    let mut sums = [[s.zero(); NV]; MR];
+    if panel.accum == Accum::Add && !E::UPDATES {
+        for (i, sums) in sums.iter_mut().enumerate() {
+            for (v, sum) in sums.iter_mut().enumerate() {
+                *sum = load(panel.c.wrapping_offset(i as isize * panel.c_row).wrapping_add(v * S::LANES), v);
+            }
+        }
+    }
+    let mut a = panel.a;
+    let mut b = panel.b;
+    for _ in 0..panel.k {
+        let mut row = [s.zero(); NV];
+        for (v, row) in row.iter_mut().enumerate() {
+            *row = load(b.wrapping_add(v * S::LANES), v);
+        }
+        for (i, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: row `i` and this column of `A` exist.
+            let x = s.splat(unsafe { a.wrapping_offset(i as isize * panel.a_row).read() });
+            for (sum, &row) in sums.iter_mut().zip(&row) {
+                *sum = s.fma(x, row, *sum);
+            }
+        }
+        a = a.wrapping_offset(panel.a_col);
+        b = b.wrapping_offset(panel.b_row);
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (v, &sum) in sums.iter().enumerate() {
+            let at = panel.c.wrapping_offset(i as isize * panel.c_row).wrapping_add(v * S::LANES);
+            let old = if E::UPDATES { load(at, v) } else { s.zero() };
+            let y = epilogue.apply(s, sum, old, origin.0 + i, origin.1 + v * S::LANES, lanes(v));
+            // SAFETY: row `i` of `C` has `lanes(v)` columns from here on.
+            unsafe { if MASKED && v == NV - 1 { s.store_head(at, panel.tail, y) } else { s.store(at, y) } }
+        }
+    }
+}
+
+/// A matrix times a vector: each element of `C` is a sum along a row of `A` times the one column of `B`.
+#[inline(always)]
+pub(super) fn matrix_vector<S: Simd, E: Epilogue>(
+    s: S,
+    mut c: MatMut<'_>,
+    accum: Accum,
+    a: Mat<'_>,
+    b: Mat<'_>,
+    epilogue: E,
+    origin: (usize, usize),
+) {
+    debug_assert_eq!((c.rows(), c.cols(), b.rows(), b.cols()), (a.rows(), 1, a.cols(), 1));
+    let vector = b.t().repeat_rows(a.rows());
+    for i in 0..a.rows() {
+        let [sum] = lanes::fold_row(s, i, [], [a, vector], lanes::Dot);
+        let at = c.as_mut_ptr().wrapping_offset(i as isize * c.row_stride());
+        // SAFETY: `at` is the one element of row `i` of `C`.
+        unsafe {
+            let old = s.load_head(at, 1);
+            let sum = s.splat(sum);
+            let sum = if accum == Accum::Add && !E::UPDATES { s.add(old, sum) } else { sum };
+            s.store_head(at, 1, epilogue.apply(s, sum, old, origin.0 + i, origin.1, 1));
+        }
+    }
+}
+
+/// Part of a row that an epilogue reads: `lanes` elements from `(i, j)` of `operand` on, with adjacent columns.
+#[inline(always)]
+pub(super) fn operand<S: Simd>(s: S, operand: Mat<'_>, i: usize, j: usize, lanes: usize) -> S::F32 {
+    debug_assert!(i < operand.rows() && j + lanes <= operand.cols() && operand.col_stride() == 1);
+    let at = operand.as_ptr().wrapping_offset(i as isize * operand.row_stride()).wrapping_add(j);
+    // SAFETY: an epilogue's operand has the shape of `C` (checked where the epilogue is made), and the tile asks for
+    // elements of `C`.
+    unsafe { if lanes == S::LANES { s.load(at) } else { s.load_head(at, lanes) } }
+}

@@ -1,0 +1,340 @@
+//! Matrix products `C (+)= A · B` in every form that backprop needs: a transposed operand is a view.
+//!
+//! | form | where | call |
+//! |---|---|---|
+//! | `X·W` (NN) | forward of a linear layer | `gemm(exec, y, Replace, x, w, scratch)` |
+//! | `dY·Wᵀ` (NT) | its input gradient | `gemm(exec, dx, Replace, dy, w.t(), scratch)` |
+//! | `Xᵀ·dY` (TN) | its weight gradient | `gemm(exec, dw, Add, x.t(), dy, scratch)` |
+//!
+//! Every element of `C` is one chain of fused multiply-adds in the order of `k`, started at zero or, with
+//! [`Accum::Add`], at what stands in `C`. So neither the tier, nor the number of threads, nor the strides, nor the cut
+//! of `k` into blocks changes a bit. The exception is `n = 1`, a matrix times a vector, which has nothing to spread
+//! over the lanes but the sum itself: there each element is a sum along a row in the order of [`lanes`](crate::lanes).
+//!
+//! Small products read their operands where they are. Large ones, and those whose `B` does not have adjacent columns,
+//! copy `B` in panels into `scratch` first.
+
+mod blocking;
+mod micro;
+#[cfg(test)]
+mod tests;
+
+use crate::error::{ErrorKind, Result, expect_shape};
+use crate::exec::Exec;
+use crate::lanes::{self, Map};
+use crate::par::Divide;
+use crate::simd::{Kernel, Simd};
+use crate::view::{Mat, MatMut};
+use blocking::{KC, MC, NC, PANEL};
+
+/// What happens to the old contents of an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Accum {
+    /// Overwritten, whatever they were, NaN included.
+    #[default]
+    Replace,
+    /// Where the sum starts.
+    Add,
+}
+
+/// What is done to an element of `C` in registers once its chain is complete.
+pub(crate) trait Epilogue: Copy + Send + Sync {
+    /// Whether `apply` wants the old element of `C`. Then the chain starts at zero in either case.
+    const UPDATES: bool = false;
+    /// `lanes` elements of row `i` from column `j` on: `sum` is the chain, `old` what stands in `C` if asked for.
+    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, i: usize, j: usize, lanes: usize) -> S::F32;
+}
+
+/// The chain itself.
+#[derive(Clone, Copy)]
+pub(crate) struct Store;
+
+impl Epilogue for Store {
+    #[inline(always)]
+    fn apply<S: Simd>(self, _: S, sum: S::F32, _: S::F32, _: usize, _: usize, _: usize) -> S::F32 {
+        sum
+    }
+}
+
+/// `f(sum)`.
+#[derive(Clone, Copy)]
+pub(crate) struct Then<F>(pub(crate) F);
+
+impl<F: Map<1, 1>> Epilogue for Then<F> {
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, _: usize, _: usize, _: usize) -> S::F32 {
+        let [y] = self.0.eval(s, [sum], [old]);
+        y
+    }
+}
+
+/// `f(sum + bias[j])`; `bias` is `1 x n` with adjacent columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Bias<'a, F>(pub(crate) Mat<'a>, pub(crate) F);
+
+impl<F: Map<1, 1>> Epilogue for Bias<'_, F> {
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, _: usize, j: usize, lanes: usize) -> S::F32 {
+        let [y] = self.1.eval(s, [s.add(sum, micro::operand(s, self.0, 0, j, lanes))], [old]);
+        y
+    }
+}
+
+/// `f(sum, saved[i, j])`: the gradient of an activation applied to the gradient of its output. `saved` is `m x n` with
+/// adjacent columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Through<'a, F>(pub(crate) F, pub(crate) Mat<'a>);
+
+impl<F: Map<2, 1>> Epilogue for Through<'_, F> {
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, i: usize, j: usize, lanes: usize) -> S::F32 {
+        let [y] = self.0.eval(s, [sum, micro::operand(s, self.1, i, j, lanes)], [old]);
+        y
+    }
+}
+
+/// `f(sum, old)`: an update of parameters by the gradient that the product is, without writing it down.
+#[derive(Clone, Copy)]
+pub(crate) struct Update<F>(pub(crate) F);
+
+impl<F: Map<1, 1>> Epilogue for Update<F> {
+    const UPDATES: bool = true;
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, _: usize, _: usize, _: usize) -> S::F32 {
+        let [y] = self.0.eval(s, [sum], [old]);
+        y
+    }
+}
+
+/// Floats of scratch that a product of `m x k` by `k x n` may need on `exec`, whatever the strides.
+#[must_use]
+pub fn scratch_len(exec: &Exec, m: usize, k: usize, n: usize) -> usize {
+    exec.threads() * piece_scratch(m, k, n)
+}
+
+/// What one thread's piece of a product needs: a block of `B` in panels, and a block of `A`.
+fn piece_scratch(m: usize, k: usize, n: usize) -> usize {
+    k.min(KC) * (n.min(NC).next_multiple_of(PANEL) + m.min(MC))
+}
+
+/// `C (+)= A · B`: `c` is `m x n`, `a` is `m x k`, `b` is `k x n`, with any strides. An empty sum (`k = 0`) is zero.
+///
+/// The order of the sums is given at the [top of the module](self). `scratch` holds at least [`scratch_len`] floats
+/// and is left with arbitrary contents.
+///
+/// # Errors
+/// If the shapes do not match or `scratch` is too short; then nothing is written.
+pub fn gemm(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, scratch: &mut [f32]) -> Result<()> {
+    check("gemm", exec, c.as_mat(), a, b, scratch)?;
+    if c.cols() == 1 || c.col_stride() == 1 {
+        product(exec, c, accum, a, b, Store, scratch);
+    } else if c.row_stride() == 1 && c.rows() > 1 {
+        product(exec, c.t(), accum, b.t(), a.t(), Store, scratch);
+    } else {
+        scattered(exec, c, accum, a, b, scratch);
+    }
+    Ok(())
+}
+
+/// Checks the shapes and the scratch of a product.
+pub(crate) fn check(
+    op: &'static str,
+    exec: &Exec,
+    c: Mat<'_>,
+    a: Mat<'_>,
+    b: Mat<'_>,
+    scratch: &[f32],
+) -> Result<()> {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    expect_shape(op, "b", &[k, n], &[b.rows(), b.cols()])?;
+    expect_shape(op, "c", &[m, n], &[c.rows(), c.cols()])?;
+    let want = scratch_len(exec, m, k, n);
+    if scratch.len() < want {
+        return Err(ErrorKind::Scratch { op, want, got: scratch.len() }.into());
+    }
+    Ok(())
+}
+
+/// A product past the door: shapes match, the columns of `c` are adjacent (or there is one), and `scratch` suffices.
+pub(crate) fn product<E: Epilogue>(
+    exec: &Exec,
+    c: MatMut<'_>,
+    accum: Accum,
+    a: Mat<'_>,
+    b: Mat<'_>,
+    epilogue: E,
+    scratch: &mut [f32],
+) {
+    let (m, n) = (c.rows(), c.cols());
+    if m == 0 || n == 0 {
+        return;
+    }
+    let by_rows = m >= n;
+    let grain = if by_rows { 8 } else { PANEL };
+    let vector = n == 1;
+    let work = Work { c, a, b, scratch, origin: (0, 0), by_rows };
+    exec.par.run(blocking::nanoseconds(m, a.cols(), n), grain, work, |work| {
+        exec.isa().run(Product { work, accum, epilogue, vector });
+    });
+}
+
+/// A product whose `C` has adjacent elements neither along rows nor along columns: blocks go through a buffer.
+fn scattered(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, scratch: &mut [f32]) {
+    const ROWS: usize = 64;
+    let mut buffer = [0.0; ROWS * PANEL];
+    let mut rest = c;
+    let (m, n) = (a.rows(), b.cols());
+    for i in (0..m).step_by(ROWS) {
+        let rows = ROWS.min(m - i);
+        let (mut strip, below) = rest.cut_row(rows);
+        rest = below;
+        for j in (0..n).step_by(PANEL) {
+            let cols = PANEL.min(n - j);
+            let (mut block, right) = strip.cut_col(cols);
+            strip = right;
+            let mut copy = MatMut::from_prefix(&mut buffer, rows, cols);
+            exec.isa().run(CopyTo { dst: copy.reborrow(), src: block.as_mat() });
+            let (a, b) = (a.rows_in(i..i + rows), b.cols_in(j..j + cols));
+            product(exec, copy.reborrow(), accum, a, b, Store, scratch);
+            exec.isa().run(CopyTo { dst: block.reborrow(), src: copy.as_mat() });
+        }
+    }
+}
+
+/// `dst = src`.
+struct CopyTo<'a> {
+    dst: MatMut<'a>,
+    src: Mat<'a>,
+}
+
+impl Kernel for CopyTo<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        lanes::map(s, [self.dst], [self.src], lanes::Same);
+    }
+}
+
+/// The operands of a product, to be divided over threads by rows or by columns of `C`.
+struct Work<'a> {
+    c: MatMut<'a>,
+    a: Mat<'a>,
+    b: Mat<'a>,
+    scratch: &'a mut [f32],
+    /// Where `c` lies in the whole.
+    origin: (usize, usize),
+    by_rows: bool,
+}
+
+impl Divide for Work<'_> {
+    fn len(&self) -> usize {
+        if self.by_rows { self.c.rows() } else { self.c.cols() }
+    }
+
+    fn divide(self, at: usize, left: usize, pieces: usize) -> (Self, Self) {
+        let Work { c, a, b, scratch, origin, by_rows } = self;
+        let (m, n) = (c.rows(), c.cols());
+        let (scratch1, scratch2) = scratch.split_at_mut(scratch.len() / pieces * left);
+        let (c1, c2) = if by_rows { c.cut_row(at) } else { c.cut_col(at) };
+        if by_rows {
+            let second = (origin.0 + at, origin.1);
+            (
+                Work { c: c1, a: a.rows_in(0..at), b, scratch: scratch1, origin, by_rows },
+                Work { c: c2, a: a.rows_in(at..m), b, scratch: scratch2, origin: second, by_rows },
+            )
+        } else {
+            let second = (origin.0, origin.1 + at);
+            (
+                Work { c: c1, a, b: b.cols_in(0..at), scratch: scratch1, origin, by_rows },
+                Work { c: c2, a, b: b.cols_in(at..n), scratch: scratch2, origin: second, by_rows },
+            )
+        }
+    }
+}
+
+/// One thread's piece of a product.
+struct Product<'a, E> {
+    work: Work<'a>,
+    accum: Accum,
+    epilogue: E,
+    /// Whether the whole product has one column, and so sums along rows.
+    vector: bool,
+}
+
+impl<E: Epilogue> Kernel for Product<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Product { work: Work { c, a, b, scratch, origin, .. }, accum, epilogue, vector } = self;
+        let (m, k, n) = (a.rows(), a.cols(), b.cols());
+        let adjacent = b.col_stride() == 1 || n == 1;
+        if vector {
+            micro::matrix_vector(s, c, accum, a, b, epilogue, origin);
+        } else if E::UPDATES || (adjacent && blocking::is_direct(m, k, n)) {
+            micro::product(s, c, accum, a, b, epilogue, origin);
+        } else {
+            packed(s, c, accum, a, b, epilogue, origin, scratch);
+        }
+    }
+}
+
+/// A product by way of panels of `B` in `scratch`, `KC` rows at a time, the chains of `C` continuing from block to block.
+#[inline(always)]
+fn packed<S: Simd, E: Epilogue>(
+    s: S,
+    mut c: MatMut<'_>,
+    accum: Accum,
+    a: Mat<'_>,
+    b: Mat<'_>,
+    epilogue: E,
+    origin: (usize, usize),
+    scratch: &mut [f32],
+) {
+    let (m, k, n) = (a.rows(), a.cols(), b.cols());
+    let (b_space, a_space) = scratch.split_at_mut(k.min(KC) * n.min(NC).next_multiple_of(PANEL));
+    for j in (0..n).step_by(NC) {
+        let cols = NC.min(n - j);
+        // A sum of nothing is one empty block.
+        for p in (0..k.max(1)).step_by(KC) {
+            let depth = KC.min(k - p);
+            let block = b.rows_in(p..p + depth).cols_in(j..j + cols);
+            pack_panels(s, b_space, block);
+            let start = if p == 0 { accum } else { Accum::Add };
+            let last = p + depth == k;
+            for i in (0..m).step_by(MC) {
+                let rows = MC.min(m - i);
+                let mut a = a.rows_in(i..i + rows).cols_in(p..p + depth);
+                if a.col_stride() != 1 {
+                    let mut copy = MatMut::from_prefix(a_space, depth, rows);
+                    lanes::copy_padded(s, copy.reborrow(), a.t());
+                    a = Mat::from_prefix(a_space, depth, rows).t();
+                }
+                let mut rest = c.reborrow().rows_in(i..i + rows).cols_in(j..j + cols);
+                for (q, first) in (0..cols).step_by(PANEL).enumerate() {
+                    let width = PANEL.min(cols - first);
+                    let (c, right) = rest.cut_col(width);
+                    rest = right;
+                    let panel = Mat::from_prefix(&b_space[q * depth * PANEL..], depth, PANEL).cols_in(0..width);
+                    let at = (origin.0 + i, origin.1 + j + first);
+                    if last {
+                        micro::product(s, c, start, a, panel, epilogue, at);
+                    } else {
+                        micro::product(s, c, start, a, panel, Store, at);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Copies a block of `B` into panels of `PANEL` columns, each of adjacent rows, the last filled up with zeros.
+#[inline(always)]
+fn pack_panels<S: Simd>(s: S, space: &mut [f32], block: Mat<'_>) {
+    let (depth, cols) = (block.rows(), block.cols());
+    for (q, first) in (0..cols).step_by(PANEL).enumerate() {
+        let width = PANEL.min(cols - first);
+        let panel = MatMut::from_prefix(&mut space[q * depth * PANEL..], depth, PANEL);
+        lanes::copy_padded(s, panel, block.cols_in(first..first + width));
+    }
+}

@@ -1,0 +1,649 @@
+//! The only loops over lanes, and the only tails.
+//!
+//! An operation gives a function of registers ([`Map`], [`RowFold`], [`ColFold`]); the loops here walk it over 2-d
+//! blocks. A tail runs the same vector code on a partly filled register, so an element's value does not depend on
+//! where in a row it stands.
+//!
+//! The order of every sum is written down here and nowhere else:
+//!
+//! * **along a row**: [`VIRTUAL_LANES`] running sums; element `i` joins sum `i mod 64`; at the end the sums are folded
+//!   by halves, `i` with `i + 32`, then `i + 16`, … until one is left;
+//! * **down a column**: blocks of [`BLOCK_ROWS`] rows, each summed from its first row to its last, and the blocks'
+//!   sums added from first to last.
+
+#![allow(unsafe_code)] // Fence 3: pointers into blocks whose bounds `Mat` and `MatMut` have established.
+
+use crate::gemm::Accum;
+use crate::simd::Simd;
+use crate::view::{Mat, MatMut};
+
+/// Running sums along a row: four registers of the widest tier, enough to hide the latency of an addition.
+pub(crate) const VIRTUAL_LANES: usize = 64;
+
+/// Rows in one block of a sum down a column.
+pub(crate) const BLOCK_ROWS: usize = 256;
+
+/// Elements of a row that are gathered at a time when an operand's columns are not adjacent.
+const STAGE: usize = 128;
+
+/// A function of registers: `O` outputs from `I` inputs, element by element.
+pub(crate) trait Map<const I: usize, const O: usize>: Copy + Send + Sync {
+    /// `old` is what stands in the outputs; functions that overwrite ignore it.
+    fn eval<S: Simd>(self, s: S, x: [S::F32; I], old: [S::F32; O]) -> [S::F32; O];
+}
+
+/// A function of registers with `P` parameters a column, which stay in registers down the rows.
+pub(crate) trait ColMap<const I: usize, const P: usize, const O: usize>: Copy + Send + Sync {
+    /// The outputs for one register of each input.
+    fn eval<S: Simd>(self, s: S, x: [S::F32; I], p: [S::F32; P]) -> [S::F32; O];
+}
+
+/// A function of registers that runs along a row, keeping `A` running values and writing `O` outputs.
+pub(crate) trait RowFold<const I: usize, const A: usize, const O: usize>: Copy + Send + Sync {
+    /// What the running values start as; merging it into a value changes nothing.
+    const START: f32;
+    /// Takes in one register of each input.
+    fn step<S: Simd>(self, s: S, acc: [S::F32; A], x: [S::F32; I]) -> ([S::F32; A], [S::F32; O]);
+    /// Joins two running values.
+    fn merge<S: Simd>(self, s: S, a: S::F32, b: S::F32) -> S::F32;
+    /// Joins the lanes of one running value, by halves.
+    fn fold<S: Simd>(self, s: S, a: S::F32) -> f32;
+}
+
+/// A sum down the columns: `A` running sums from `I` inputs and `P` parameters that are the same for every row.
+pub(crate) trait ColFold<const I: usize, const P: usize, const A: usize>: Copy + Send + Sync {
+    /// Takes in one register of each input.
+    fn step<S: Simd>(self, s: S, acc: [S::F32; A], x: [S::F32; I], p: [S::F32; P]) -> [S::F32; A];
+}
+
+/// `x`.
+#[derive(Clone, Copy)]
+pub(crate) struct Same;
+
+impl Map<1, 1> for Same {
+    #[inline(always)]
+    fn eval<S: Simd>(self, _: S, x: [S::F32; 1], _: [S::F32; 1]) -> [S::F32; 1] {
+        x
+    }
+}
+
+/// `x`, or the sum of `x` and what stands there.
+#[derive(Clone, Copy)]
+pub(crate) struct Collect(pub(crate) Accum);
+
+impl<const N: usize> Map<N, N> for Collect {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, mut x: [S::F32; N], old: [S::F32; N]) -> [S::F32; N] {
+        if self.0 == Accum::Add {
+            for (x, old) in x.iter_mut().zip(old) {
+                *x = s.add(old, *x);
+            }
+        }
+        x
+    }
+}
+
+/// `Σ x` down the columns.
+#[derive(Clone, Copy)]
+pub(crate) struct Sum;
+
+impl ColFold<1, 0, 1> for Sum {
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, [acc]: [S::F32; 1], [x]: [S::F32; 1], _: [S::F32; 0]) -> [S::F32; 1] {
+        [s.add(acc, x)]
+    }
+}
+
+/// `Σ x·y`.
+#[derive(Clone, Copy)]
+pub(crate) struct Dot;
+
+impl RowFold<2, 1, 0> for Dot {
+    const START: f32 = 0.0;
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, [acc]: [S::F32; 1], [x, y]: [S::F32; 2]) -> ([S::F32; 1], [S::F32; 0]) {
+        ([s.fma(x, y, acc)], [])
+    }
+    #[inline(always)]
+    fn merge<S: Simd>(self, s: S, a: S::F32, b: S::F32) -> S::F32 {
+        s.add(a, b)
+    }
+    #[inline(always)]
+    fn fold<S: Simd>(self, s: S, a: S::F32) -> f32 {
+        s.fold_add(a)
+    }
+}
+
+/// One operand of a row: where it starts and how far apart its elements are.
+#[derive(Clone, Copy)]
+struct Row<P> {
+    start: P,
+    stride: isize,
+}
+
+/// Row `i` of `mat`. Computing the address is safe; reading through it is not.
+#[inline(always)]
+fn row(mat: Mat<'_>, i: usize) -> Row<*const f32> {
+    Row { start: mat.as_ptr().wrapping_offset(i as isize * mat.row_stride()), stride: mat.col_stride() }
+}
+
+/// Row `i` of `mat`, to be written.
+#[inline(always)]
+fn row_mut(mat: &mut MatMut<'_>, i: usize) -> Row<*mut f32> {
+    let stride = mat.col_stride();
+    Row { start: mat.as_mut_ptr().wrapping_offset(i as isize * mat.row_stride()), stride }
+}
+
+/// `out = f(inp, out)` element by element; all blocks have the shape of `out[0]`.
+#[inline(always)]
+pub(crate) fn map<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
+    s: S,
+    mut out: [MatMut<'_>; O],
+    inp: [Mat<'_>; I],
+    f: F,
+) {
+    let (mut rows, mut cols) = (out[0].rows(), out[0].cols());
+    let mut unit = true;
+    let mut joined = true;
+    for x in &inp {
+        debug_assert_eq!((x.rows(), x.cols()), (rows, cols));
+        unit &= x.col_stride() == 1;
+        joined &= x.row_stride() == cols as isize;
+    }
+    for y in &out {
+        debug_assert_eq!((y.rows(), y.cols()), (rows, cols));
+        unit &= y.col_stride() == 1;
+        joined &= y.row_stride() == cols as isize;
+    }
+    if unit && joined {
+        // Rows that follow each other are one row, with one tail.
+        (rows, cols) = (1, rows * cols);
+    }
+    for i in 0..rows {
+        let mut x = [std::ptr::null(); I];
+        let mut y = [std::ptr::null_mut(); O];
+        if unit {
+            for (x, &mat) in x.iter_mut().zip(&inp) {
+                *x = row(mat, i).start;
+            }
+            for (y, mat) in y.iter_mut().zip(&mut out) {
+                *y = row_mut(mat, i).start;
+            }
+            // SAFETY: each pointer starts a row of `cols` adjacent elements inside its block.
+            unsafe { map_unit(s, cols, y, x, f) };
+        } else {
+            let x = inp.map(|mat| row(mat, i));
+            let mut rows_out = [Row { start: std::ptr::null_mut(), stride: 0 }; O];
+            for (y, mat) in rows_out.iter_mut().zip(&mut out) {
+                *y = row_mut(mat, i);
+            }
+            // SAFETY: each row has `cols` elements, its stride apart, inside its block.
+            unsafe { map_staged(s, cols, rows_out, x, f) };
+        }
+    }
+}
+
+/// [`map`] over rows of adjacent elements.
+///
+/// # Safety
+/// Every pointer is valid for `n` floats, to read (`x`, `y`) and to write (`y`).
+#[inline(always)]
+unsafe fn map_unit<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
+    s: S,
+    n: usize,
+    y: [*mut f32; O],
+    x: [*const f32; I],
+    f: F,
+) {
+    let mut i = 0;
+    while i + S::LANES <= n {
+        let mut a = [s.zero(); I];
+        let mut b = [s.zero(); O];
+        // SAFETY: `i + LANES <= n`, and every pointer is valid for `n` floats.
+        unsafe {
+            for (a, x) in a.iter_mut().zip(x) {
+                *a = s.load(x.add(i));
+            }
+            for (b, y) in b.iter_mut().zip(y) {
+                *b = s.load(y.add(i));
+            }
+            let c = f.eval(s, a, b);
+            for (c, y) in c.into_iter().zip(y) {
+                s.store(y.add(i), c);
+            }
+        }
+        i += S::LANES;
+    }
+    if i < n {
+        let rest = n - i;
+        let mut a = [s.zero(); I];
+        let mut b = [s.zero(); O];
+        // SAFETY: `i + rest = n`, and every pointer is valid for `n` floats.
+        unsafe {
+            for (a, x) in a.iter_mut().zip(x) {
+                *a = s.load_head(x.add(i), rest);
+            }
+            for (b, y) in b.iter_mut().zip(y) {
+                *b = s.load_head(y.add(i), rest);
+            }
+            let c = f.eval(s, a, b);
+            for (c, y) in c.into_iter().zip(y) {
+                s.store_head(y.add(i), rest, c);
+            }
+        }
+    }
+}
+
+/// [`map`] over rows whose elements are not all adjacent: pieces are gathered into adjacent buffers, mapped there and
+/// written back, so the vector code and its results are the same.
+///
+/// # Safety
+/// Every row is valid for `n` elements its stride apart, to read (`x`, `y`) and to write (`y`).
+#[inline(always)]
+unsafe fn map_staged<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
+    s: S,
+    n: usize,
+    y: [Row<*mut f32>; O],
+    x: [Row<*const f32>; I],
+    f: F,
+) {
+    let mut a = [[0.0; STAGE]; I];
+    let mut b = [[0.0; STAGE]; O];
+    let mut i = 0;
+    while i < n {
+        let len = STAGE.min(n - i);
+        let mut from = [std::ptr::null(); I];
+        let mut to = [std::ptr::null_mut(); O];
+        // SAFETY: elements `i..i + len` of each row are valid, and each buffer holds `STAGE >= len`.
+        unsafe {
+            for ((a, x), from) in a.iter_mut().zip(x).zip(&mut from) {
+                let start = x.start.offset(i as isize * x.stride);
+                *from = match x.stride {
+                    1 => start,
+                    // A repeated element is spread once for the whole row.
+                    0 if i > 0 => a.as_ptr(),
+                    stride => {
+                        gather(a.as_mut_ptr(), start, stride, len);
+                        a.as_ptr()
+                    }
+                };
+            }
+            for ((b, y), to) in b.iter_mut().zip(y).zip(&mut to) {
+                let start = y.start.offset(i as isize * y.stride);
+                *to = if y.stride == 1 {
+                    start
+                } else {
+                    gather(b.as_mut_ptr(), start, y.stride, len);
+                    b.as_mut_ptr()
+                };
+            }
+            map_unit(s, len, to, from, f);
+            for (b, y) in b.iter().zip(y).filter(|(_, y)| y.stride != 1) {
+                let start = y.start.offset(i as isize * y.stride);
+                for (j, &value) in b[..len].iter().enumerate() {
+                    start.offset(j as isize * y.stride).write(value);
+                }
+            }
+        }
+        i += len;
+    }
+}
+
+/// Copies `n` elements that are `stride` apart to adjacent places.
+///
+/// # Safety
+/// `src` is readable for `n` elements `stride` apart, `dst` writable for `n`.
+#[inline(always)]
+unsafe fn gather(dst: *mut f32, src: *const f32, stride: isize, n: usize) {
+    for i in 0..n {
+        // SAFETY: `i < n`.
+        unsafe { dst.add(i).write(src.offset(i as isize * stride).read()) };
+    }
+}
+
+/// Folds row `i` of each input, writing row `i` of each output on the way, in the order given at the top.
+#[inline(always)]
+pub(crate) fn fold_row<S: Simd, F: RowFold<I, A, O>, const I: usize, const A: usize, const O: usize>(
+    s: S,
+    i: usize,
+    mut out: [MatMut<'_>; O],
+    inp: [Mat<'_>; I],
+    f: F,
+) -> [f32; A] {
+    let cols = inp[0].cols();
+    let mut y = [Row { start: std::ptr::null_mut(), stride: 0 }; O];
+    for (y, mat) in y.iter_mut().zip(&mut out) {
+        debug_assert_eq!(mat.cols(), cols);
+        *y = row_mut(mat, i);
+    }
+    let x = inp.map(|mat| row(mat, i));
+    debug_assert!(inp.iter().all(|mat| mat.cols() == cols && i < mat.rows()));
+    // The branch folds: one instance a tier.
+    // SAFETY: each row has `cols` elements, its stride apart, inside its block.
+    unsafe {
+        match S::LANES {
+            16 => fold_virtual::<S, F, I, A, O, 4>(s, cols, y, x, f),
+            8 => fold_virtual::<S, F, I, A, O, 8>(s, cols, y, x, f),
+            _ => fold_virtual::<S, F, I, A, O, VIRTUAL_LANES>(s, cols, y, x, f),
+        }
+    }
+}
+
+/// [`fold_row`] with `K` registers for the virtual lanes: `K * LANES` is [`VIRTUAL_LANES`].
+///
+/// # Safety
+/// Every row is valid for `n` elements its stride apart, to read (`x`) and to write (`y`).
+#[inline(always)]
+unsafe fn fold_virtual<S: Simd, F: RowFold<I, A, O>, const I: usize, const A: usize, const O: usize, const K: usize>(
+    s: S,
+    n: usize,
+    y: [Row<*mut f32>; O],
+    x: [Row<*const f32>; I],
+    f: F,
+) -> [f32; A] {
+    const { assert!(K <= VIRTUAL_LANES) };
+    debug_assert_eq!(K * S::LANES, VIRTUAL_LANES);
+    let unit = x.iter().all(|x| x.stride == 1) && y.iter().all(|y| y.stride == 1);
+    let mut acc = [[s.splat(F::START); A]; K];
+    let mut a = [[0.0; VIRTUAL_LANES]; I];
+    let mut b = [[0.0; VIRTUAL_LANES]; O];
+    let mut i = 0;
+    while i < n {
+        let len = VIRTUAL_LANES.min(n - i);
+        let mut from = [std::ptr::null(); I];
+        let mut to = [std::ptr::null_mut(); O];
+        // SAFETY: elements `i..i + len` of each row are valid, each buffer holds `VIRTUAL_LANES >= len`, and the
+        // vector steps below touch the first `len` elements behind `from` and `to`.
+        unsafe {
+            for ((a, x), from) in a.iter_mut().zip(x).zip(&mut from) {
+                *from = x.start.offset(i as isize * x.stride);
+                if !unit {
+                    gather(a.as_mut_ptr(), *from, x.stride, len);
+                    *from = a.as_ptr();
+                }
+            }
+            for ((b, y), to) in b.iter_mut().zip(y).zip(&mut to) {
+                *to = if unit { y.start.add(i) } else { b.as_mut_ptr() };
+            }
+            if len == VIRTUAL_LANES {
+                for (k, acc) in acc.iter_mut().enumerate() {
+                    let mut x = [s.zero(); I];
+                    for (x, from) in x.iter_mut().zip(from) {
+                        *x = s.load(from.add(k * S::LANES));
+                    }
+                    let (next, y) = f.step(s, *acc, x);
+                    *acc = next;
+                    for (y, to) in y.into_iter().zip(to) {
+                        s.store(to.add(k * S::LANES), y);
+                    }
+                }
+            } else {
+                for (k, acc) in acc.iter_mut().enumerate() {
+                    let at = k * S::LANES;
+                    if at >= len {
+                        break;
+                    }
+                    let mut x = [s.zero(); I];
+                    for (x, from) in x.iter_mut().zip(from) {
+                        *x = s.load_head(from.add(at), len - at);
+                    }
+                    let (next, y) = f.step(s, *acc, x);
+                    let filled = s.head(len - at);
+                    for (acc, next) in acc.iter_mut().zip(next) {
+                        *acc = s.select(filled, next, *acc);
+                    }
+                    for (y, to) in y.into_iter().zip(to) {
+                        s.store_head(to.add(at), len - at, y);
+                    }
+                }
+            }
+            if !unit {
+                for (b, y) in b.iter().zip(y) {
+                    let start = y.start.offset(i as isize * y.stride);
+                    for (j, &value) in b[..len].iter().enumerate() {
+                        start.offset(j as isize * y.stride).write(value);
+                    }
+                }
+            }
+        }
+        i += len;
+    }
+    let mut result = [0.0; A];
+    for (j, result) in result.iter_mut().enumerate() {
+        let mut width = K;
+        while width > 1 {
+            width /= 2;
+            for k in 0..width {
+                acc[k][j] = f.merge(s, acc[k][j], acc[k + width][j]);
+            }
+        }
+        *result = f.fold(s, acc[0][j]);
+    }
+    result
+}
+
+/// Sums the columns of `inp` into the rows `out`, each `1 x cols`, in the order given at the top.
+///
+/// `params` are `1 x cols`. Columns must be adjacent.
+#[inline(always)]
+pub(crate) fn fold_cols<S: Simd, F: ColFold<I, P, A>, const I: usize, const P: usize, const A: usize>(
+    s: S,
+    mut out: [MatMut<'_>; A],
+    inp: [Mat<'_>; I],
+    params: [Mat<'_>; P],
+    f: F,
+) {
+    let (rows, cols) = (inp[0].rows(), inp[0].cols());
+    debug_assert!(inp.iter().all(|x| x.rows() == rows && x.cols() == cols && x.is_adjacent()));
+    debug_assert!(params.iter().all(|p| p.cols() == cols && p.is_adjacent()));
+    debug_assert!(out.iter().all(|y| y.cols() == cols && y.is_adjacent()));
+    let mut y = [std::ptr::null_mut(); A];
+    for (y, mat) in y.iter_mut().zip(&mut out) {
+        *y = mat.as_mut_ptr();
+    }
+    let walk = ColWalk { rows, y, x: inp.map(|x| (x.as_ptr(), x.row_stride())), p: params.map(|p| p.as_ptr()) };
+    let mut j = 0;
+    // SAFETY: columns `j..j + width` exist in every block, and columns are adjacent.
+    unsafe {
+        if S::LANES == 16 {
+            while j + 4 * S::LANES <= cols {
+                walk.columns::<S, F, 4>(s, j, S::LANES, f);
+                j += 4 * S::LANES;
+            }
+        } else {
+            while j + 2 * S::LANES <= cols {
+                walk.columns::<S, F, 2>(s, j, S::LANES, f);
+                j += 2 * S::LANES;
+            }
+        }
+        while j < cols {
+            walk.columns::<S, F, 1>(s, j, S::LANES.min(cols - j), f);
+            j += S::LANES;
+        }
+    }
+}
+
+/// The operands of [`fold_cols`].
+#[derive(Clone, Copy)]
+struct ColWalk<const I: usize, const P: usize, const A: usize> {
+    rows: usize,
+    y: [*mut f32; A],
+    x: [(*const f32, isize); I],
+    p: [*const f32; P],
+}
+
+impl<const I: usize, const P: usize, const A: usize> ColWalk<I, P, A> {
+    /// Sums `C` registers of columns from column `j` on; the last register holds `tail` columns.
+    ///
+    /// # Safety
+    /// Columns `j .. j + (C - 1) * LANES + tail` exist in every operand.
+    #[inline(always)]
+    unsafe fn columns<S: Simd, F: ColFold<I, P, A>, const C: usize>(self, s: S, j: usize, tail: usize, f: F) {
+        let lanes = |c: usize| if c + 1 == C { tail } else { S::LANES };
+        let mut p = [[s.zero(); P]; C];
+        for (c, p) in p.iter_mut().enumerate() {
+            for (p, at) in p.iter_mut().zip(self.p) {
+                // SAFETY: these columns exist.
+                *p = unsafe { s.load_head(at.add(j + c * S::LANES), lanes(c)) };
+            }
+        }
+        let mut total = [[s.zero(); A]; C];
+        let mut first = 0;
+        while first < self.rows {
+            let end = self.rows.min(first + BLOCK_ROWS);
+            let mut acc = [[s.zero(); A]; C];
+            for r in first..end {
+                for (c, acc) in acc.iter_mut().enumerate() {
+                    let mut x = [s.zero(); I];
+                    for (x, (start, stride)) in x.iter_mut().zip(self.x) {
+                        // SAFETY: row `r` and these columns exist.
+                        *x = unsafe {
+                            let at = start.offset(r as isize * stride).add(j + c * S::LANES);
+                            if C > 1 { s.load(at) } else { s.load_head(at, tail) }
+                        };
+                    }
+                    *acc = f.step(s, *acc, x, p[c]);
+                }
+            }
+            for (total, acc) in total.iter_mut().zip(acc) {
+                for (total, acc) in total.iter_mut().zip(acc) {
+                    *total = if first == 0 { acc } else { s.add(*total, acc) };
+                }
+            }
+            first = end;
+        }
+        for (c, total) in total.into_iter().enumerate() {
+            for (total, y) in total.into_iter().zip(self.y) {
+                // SAFETY: these columns exist.
+                unsafe { s.store_head(y.add(j + c * S::LANES), lanes(c), total) };
+            }
+        }
+    }
+}
+
+/// `out = f(inp)` with parameters that are the same for every row, each `1 x cols`. Columns must be adjacent
+/// everywhere.
+#[inline(always)]
+pub(crate) fn map_cols<S: Simd, F: ColMap<I, P, O>, const I: usize, const P: usize, const O: usize>(
+    s: S,
+    mut out: [MatMut<'_>; O],
+    inp: [Mat<'_>; I],
+    params: [Mat<'_>; P],
+    f: F,
+) {
+    let (rows, cols) = (out[0].rows(), out[0].cols());
+    debug_assert!(inp.iter().all(|x| x.rows() == rows && x.cols() == cols && x.is_adjacent()));
+    debug_assert!(out.iter().all(|y| y.rows() == rows && y.cols() == cols && y.is_adjacent()));
+    debug_assert!(params.iter().all(|p| p.cols() == cols && p.is_adjacent()));
+    let mut j = 0;
+    while j < cols {
+        let n = S::LANES.min(cols - j);
+        let mut p = [s.zero(); P];
+        for (p, mat) in p.iter_mut().zip(&params) {
+            // SAFETY: the row has `n` columns from `j` on.
+            *p = unsafe { s.load_head(mat.as_ptr().wrapping_add(j), n) };
+        }
+        for i in 0..rows {
+            let mut x = [s.zero(); I];
+            for (x, &mat) in x.iter_mut().zip(&inp) {
+                let at = row(mat, i).start.wrapping_add(j);
+                // SAFETY: row `i` has `n` columns from `j` on.
+                *x = unsafe { if n == S::LANES { s.load(at) } else { s.load_head(at, n) } };
+            }
+            for (y, mat) in f.eval(s, x, p).into_iter().zip(&mut out) {
+                let at = row_mut(mat, i).start.wrapping_add(j);
+                // SAFETY: row `i` has `n` columns from `j` on.
+                unsafe { if n == S::LANES { s.store(at, y) } else { s.store_head(at, n, y) } };
+            }
+        }
+        j += S::LANES;
+    }
+}
+
+/// Copies `src` into the upper left of `dst` and fills the rest of `dst` with zeros. The columns of `dst` must be
+/// adjacent; `src` may have any strides, and is transposed in registers where its rows are adjacent instead.
+#[inline(always)]
+pub(crate) fn copy_padded<S: Simd>(s: S, mut dst: MatMut<'_>, src: Mat<'_>) {
+    debug_assert!(src.rows() <= dst.rows() && src.cols() <= dst.cols() && dst.is_adjacent());
+    let (rows, cols) = (src.rows(), src.cols());
+    if src.row_stride() == 1 && src.col_stride() != 1 {
+        // The branch folds: one instance a tier.
+        match S::LANES {
+            16 => transpose_padded::<S, 16>(s, &mut dst, src),
+            8 => transpose_padded::<S, 8>(s, &mut dst, src),
+            _ => transpose_padded::<S, 1>(s, &mut dst, src),
+        }
+    } else {
+        for i in 0..rows {
+            let (from, to) = (row(src, i), row_mut(&mut dst, i));
+            let mut j = 0;
+            // SAFETY: both rows have `cols` columns, and those of `dst` are adjacent.
+            unsafe {
+                if from.stride == 1 {
+                    while j < cols {
+                        s.store_head(to.start.add(j), cols - j, s.load_head(from.start.add(j), cols - j));
+                        j += S::LANES;
+                    }
+                } else {
+                    gather(to.start, from.start, from.stride, cols);
+                }
+            }
+        }
+    }
+    for i in 0..dst.rows() {
+        let to = row_mut(&mut dst, i);
+        let mut j = if i < rows { cols } else { 0 };
+        while j < dst.cols() {
+            // SAFETY: row `i` of `dst` has `dst.cols()` adjacent columns.
+            unsafe { s.store_head(to.start.add(j), dst.cols() - j, s.zero()) };
+            j += S::LANES;
+        }
+    }
+}
+
+/// [`copy_padded`]'s copy for a `src` whose rows are adjacent, in `L x L` blocks, `L` being the lanes of a register.
+#[inline(always)]
+fn transpose_padded<S: Simd, const L: usize>(s: S, dst: &mut MatMut<'_>, src: Mat<'_>) {
+    debug_assert_eq!(L, S::LANES);
+    let (rows, cols) = (src.rows(), src.cols());
+    let mut j = 0;
+    while j < cols {
+        let width = L.min(cols - j);
+        let mut i = 0;
+        while i < rows {
+            let height = L.min(rows - i);
+            let mut block = [s.zero(); L];
+            for (c, lane) in block.iter_mut().enumerate().take(width) {
+                let column = src.as_ptr().wrapping_offset((j + c) as isize * src.col_stride());
+                // SAFETY: rows `i..i + height` of column `j + c` are adjacent and inside `src`.
+                *lane = unsafe { s.load_head(column.wrapping_add(i), height) };
+            }
+            let block = transpose(s, block);
+            for (r, lane) in block.into_iter().enumerate().take(height) {
+                let to = row_mut(dst, i + r).start.wrapping_add(j);
+                // SAFETY: columns `j..j + width` of row `i + r` are adjacent and inside `dst`.
+                unsafe { s.store_head(to, width, lane) };
+            }
+            i += L;
+        }
+        j += L;
+    }
+}
+
+/// Transposes a square of registers: `log2 L` rounds, each interleaving register `i` with register `i + L/2`.
+#[inline(always)]
+fn transpose<S: Simd, const L: usize>(s: S, mut block: [S::F32; L]) -> [S::F32; L] {
+    let mut round = 1;
+    while round < L {
+        let mut next = block;
+        for i in 0..L / 2 {
+            (next[2 * i], next[2 * i + 1]) = s.zip(block[i], block[i + L / 2]);
+        }
+        block = next;
+        round *= 2;
+    }
+    block
+}
+
+#[cfg(test)]
+mod tests;

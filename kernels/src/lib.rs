@@ -1,0 +1,16 @@
+//! Kernels.
+pub mod error;
+mod exec;
+pub mod gemm;
+mod lanes;
+mod math;
+mod par;
+pub mod op;
+pub mod optim;
+mod simd;
+pub mod view;
+
+pub use error::{Error, ErrorKind, Result};
+pub use exec::Exec;
+pub use par::MIN_PIECE_NS;
+pub use simd::Isa;

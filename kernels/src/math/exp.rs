@@ -1,0 +1,16 @@
+use super::{poly, reduce_ln2};
+use crate::simd::Simd;
+
+/// `e^x` within 1.0 ULP [1.5 without fused multiply-add], subnormal results included.
+///
+/// `x = n·ln 2 + r`, so `e^x = 2^n·e^r`, and on `|r| <= ln(2)/2` a polynomial gives `e^r - 1 = r + r²·p(r)`. Beyond
+/// 89 the result is infinite, below -104 it is zero; NaN stays NaN.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    // Clamped to where the result is already infinite or zero; with `x` as the second operand NaN passes through.
+    let x = s.min(s.splat(89.5), s.max(s.splat(-104.5), x));
+    let (n, r) = reduce_ln2(s, x);
+    let p = poly(s, r, [1.979_024_2e-4, 1.394_475_8e-3, 8.333_498e-3, 4.166_629_5e-2, 0.166_666_66, 0.5]);
+    let expm1 = s.fma(s.mul(r, r), p, r);
+    s.scale2(s.add(expm1, s.splat(1.0)), n)
+}

@@ -1,0 +1,43 @@
+//! Functions of one register. None knows a slice; each states its error bound, in units in the last place of the
+//! exact result (ULP), over all finite inputs.
+//!
+//! A branch that depends on the data is blended lane by lane, so that a value never depends on its neighbours.
+//! Every tier with a fused multiply-add gives the same bits; the others stay within the bounds given in brackets.
+
+mod exp;
+mod ln;
+mod sigmoid;
+mod tanh;
+
+pub(crate) use exp::exp;
+pub(crate) use ln::ln;
+pub(crate) use sigmoid::sigmoid;
+pub(crate) use tanh::tanh;
+
+use crate::simd::Simd;
+
+/// The high part of `ln 2`: its 13 lowest bits are zero, so that its product with an exponent is exact.
+const LN2_HI: f32 = 0.693_145_75;
+/// `ln 2 - LN2_HI`.
+const LN2_LO: f32 = 1.428_606_8e-6;
+
+/// Horner's scheme: `c[0]·x^(n-1) + … + c[n-1]`, one fma a coefficient.
+#[inline(always)]
+fn poly<S: Simd, const N: usize>(s: S, x: S::F32, c: [f32; N]) -> S::F32 {
+    let mut sum = s.splat(c[0]);
+    for &c in &c[1..] {
+        sum = s.fma(sum, x, s.splat(c));
+    }
+    sum
+}
+
+/// `x = n·ln 2 + r` with integral `n` and `|r| <= ln(2)/2`: returns `(n, r)`.
+#[inline(always)]
+fn reduce_ln2<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
+    let n = s.round(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    let r = s.fnma(n, s.splat(LN2_HI), x);
+    (n, s.fnma(n, s.splat(LN2_LO), r))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,370 @@
+//! Batch normalisation: `y = gamma·x̂ + beta` with `x̂ = (x - mean)·inv_std`, column by column over the batch.
+//!
+//! With `n` rows, `mean = Σx/n`, `var = Σ(x - mean)²/(n - c)` and `inv_std = 1/√(var + eps)`. The correction `c` is a
+//! choice: 1 (Bessel's, the notebook's) or 0 (PyTorch's). The variance is two-pass, so a large mean costs no digits.
+//!
+//! Backward. `x̂` depends on `x` three times, directly and through `mean` and `var`:
+//!
+//! ```text
+//! dbeta  = Σ dy
+//! dgamma = Σ dy·x̂
+//! dvar   = Σ gamma·dy·(x - mean)·(-½)·inv_std³      = -½·gamma·inv_std²·dgamma
+//! dmean  = -inv_std·gamma·dbeta                      (through var it has no effect: Σ(x - mean) = 0)
+//! dx     = gamma·inv_std·dy + dvar·2(x - mean)/(n - c) + dmean/n
+//!        = gamma·inv_std·(dy - dbeta/n - x̂·dgamma/(n - c))
+//! ```
+//!
+//! Source: Ioffe and Szegedy 2015; the last line is exercise 3 of the notebook.
+
+use crate::error::{ErrorKind, Result, expect_shape};
+use crate::exec::{Axis, BlockKernel, Exec};
+use crate::gemm::Accum;
+use crate::lanes::{self, ColFold, Map};
+use super::activation::{Activation, WithActivation};
+use super::unary::Unary;
+use crate::simd::Simd;
+use crate::view::{Mat, MatMut};
+
+/// What the sum of squares is divided by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Variance {
+    /// The number of rows, as PyTorch normalises.
+    #[default]
+    Biased,
+    /// One less (Bessel's correction), as the notebook does.
+    Unbiased,
+}
+
+/// Choices of a batch normalisation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Config {
+    /// Added to the variance before its root; not negative.
+    pub eps: f32,
+    /// What the sum of squares is divided by.
+    pub variance: Variance,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { eps: 1e-5, variance: Variance::Biased }
+    }
+}
+
+/// What the forward pass leaves for the backward pass, all `1 x features`.
+#[derive(Clone, Copy)]
+pub struct Saved<'a> {
+    /// The mean of each column.
+    pub mean: Mat<'a>,
+    /// `1/√(var + eps)` of each column.
+    pub inv_std: Mat<'a>,
+}
+
+/// The statistics that the forward pass writes, all `1 x features` with adjacent columns.
+pub struct Statistics<'a> {
+    /// The mean of each column.
+    pub mean: MatMut<'a>,
+    /// The variance of each column, as [`Variance`] has it.
+    pub var: MatMut<'a>,
+    /// `1/√(var + eps)` of each column.
+    pub inv_std: MatMut<'a>,
+}
+
+/// The gradients that the backward pass writes.
+pub struct Grads<'a> {
+    /// Of the input, `batch x features`; overwritten.
+    pub dx: MatMut<'a>,
+    /// Of the gain, `1 x features`.
+    pub dgamma: MatMut<'a>,
+    /// Of the bias, `1 x features`.
+    pub dbeta: MatMut<'a>,
+}
+
+/// Nanoseconds of one core an element, for the split over threads.
+const FORWARD_NS: f64 = 0.25;
+const BACKWARD_NS: f64 = 0.1;
+
+fn nanoseconds(x: Mat<'_>, each: f64) -> usize {
+    (x.rows() as f64 * x.cols() as f64 * each) as usize
+}
+
+/// `y = activation(gamma·(x - mean)·inv_std + beta)` over a batch: `x` and `y` are `batch x features`, `gamma` and
+/// `beta` are `1 x features`; writes the statistics it used.
+///
+/// # Errors
+/// If shapes do not match, if columns are not adjacent, if `eps` is negative or NaN, or if `x` has too few rows to have
+/// the variance asked for (one for the biased, two for the unbiased).
+pub fn forward(
+    exec: &Exec,
+    y: MatMut<'_>,
+    statistics: Statistics<'_>,
+    x: Mat<'_>,
+    gamma: Mat<'_>,
+    beta: Mat<'_>,
+    config: Config,
+    activation: Activation,
+) -> Result<()> {
+    const OP: &str = "batch_norm::forward";
+    let Statistics { mean, var, inv_std } = statistics;
+    let divisor = divisor(OP, x, config)?;
+    let per_column = [("mean", mean.as_mat()), ("var", var.as_mat()), ("inv_std", inv_std.as_mat())];
+    check(OP, x, [("y", y.as_mat())], &[per_column[0], per_column[1], per_column[2], ("gamma", gamma), ("beta", beta)])?;
+
+    struct Call<'a, 'b>(&'b Exec, [MatMut<'a>; 4], [Mat<'a>; 3], f32, f32);
+    impl WithActivation for Call<'_, '_> {
+        fn call<F: Unary>(self, f: F) {
+            let Call(exec, out, inp, divisor, eps) = self;
+            exec.blocks(nanoseconds(inp[0], FORWARD_NS), Axis::Cols, 16, out, inp, Forward { divisor, eps, f });
+        }
+    }
+    activation.with(Call(exec, [y, mean, var, inv_std], [x, gamma, beta], divisor, config.eps));
+    Ok(())
+}
+
+/// `y = activation(gamma·(x - mean)·inv_std + beta)` with given statistics (those of a training set, say), all
+/// `1 x features`.
+///
+/// # Errors
+/// If shapes do not match or columns are not adjacent.
+pub fn forward_with(
+    exec: &Exec,
+    y: MatMut<'_>,
+    saved: Saved<'_>,
+    x: Mat<'_>,
+    gamma: Mat<'_>,
+    beta: Mat<'_>,
+    activation: Activation,
+) -> Result<()> {
+    const OP: &str = "batch_norm::forward_with";
+    let Saved { mean, inv_std } = saved;
+    check(OP, x, [("y", y.as_mat())], &[("mean", mean), ("inv_std", inv_std), ("gamma", gamma), ("beta", beta)])?;
+
+    struct Call<'a, 'b>(&'b Exec, MatMut<'a>, [Mat<'a>; 5]);
+    impl WithActivation for Call<'_, '_> {
+        fn call<F: Unary>(self, f: F) {
+            let Call(exec, y, inp) = self;
+            exec.blocks(nanoseconds(inp[0], FORWARD_NS), Axis::Cols, 16, [y], inp, Affine { f });
+        }
+    }
+    activation.with(Call(exec, y, [x, mean, inv_std, gamma, beta]));
+    Ok(())
+}
+
+/// The gradients of [`forward`] (before its activation): `dy` and `x` are `batch x features`, `gamma` is
+/// `1 x features`. `dx` is overwritten; `accum` says what happens to the old `dgamma` and `dbeta`. `scratch` holds
+/// [`backward_scratch`] floats.
+///
+/// `through` is the activation that made `x`, whose gradient `dx` is then taken through: [`Activation::Identity`]
+/// leaves the gradient of `x` itself.
+///
+/// # Errors
+/// As [`forward`], and if `scratch` is too short.
+pub fn backward(
+    exec: &Exec,
+    grads: Grads<'_>,
+    accum: Accum,
+    dy: Mat<'_>,
+    x: Mat<'_>,
+    saved: Saved<'_>,
+    gamma: Mat<'_>,
+    config: Config,
+    through: Activation,
+    scratch: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "batch_norm::backward";
+    let Grads { dx, dgamma, dbeta } = grads;
+    let Saved { mean, inv_std } = saved;
+    let divisor = divisor(OP, x, config)?;
+    let per_column =
+        [("dgamma", dgamma.as_mat()), ("dbeta", dbeta.as_mat()), ("mean", mean), ("inv_std", inv_std), ("gamma", gamma)];
+    check(OP, x, [("dx", dx.as_mat()), ("dy", dy)], &per_column)?;
+    let want = backward_scratch(x.cols());
+    if scratch.len() < want {
+        return Err(ErrorKind::Scratch { op: OP, want, got: scratch.len() }.into());
+    }
+    let (sum_dy, sum_dy_xhat) = scratch[..want].split_at_mut(x.cols());
+    let sums = [MatMut::from_row(sum_dy), MatMut::from_row(sum_dy_xhat)];
+
+    struct Call<'a, 'b>(&'b Exec, [MatMut<'a>; 5], [Mat<'a>; 5], f32, Accum);
+    impl WithActivation for Call<'_, '_> {
+        fn call<F: Unary>(self, through: F) {
+            let Call(exec, out, inp, divisor, accum) = self;
+            let kernel = Backward { divisor, accum, through };
+            exec.blocks(nanoseconds(inp[0], BACKWARD_NS), Axis::Cols, 16, out, inp, kernel);
+        }
+    }
+    let [sum_dy, sum_dy_xhat] = sums;
+    let out = [dx, dgamma, dbeta, sum_dy, sum_dy_xhat];
+    through.with(Call(exec, out, [dy, x, mean, inv_std, gamma], divisor, accum));
+    Ok(())
+}
+
+/// Floats of scratch that [`backward`] needs.
+#[must_use]
+pub const fn backward_scratch(features: usize) -> usize {
+    2 * features
+}
+
+/// `n - c`, and the checks of the configuration.
+fn divisor(op: &'static str, x: Mat<'_>, config: Config) -> Result<f32> {
+    if !(config.eps >= 0.0) {
+        return Err(ErrorKind::Value { op, arg: "eps", want: "at least 0", got: config.eps.into() }.into());
+    }
+    let (least, want, divisor) = match config.variance {
+        Variance::Biased => (1, "at least 1 row", x.rows() as f32),
+        Variance::Unbiased => (2, "at least 2 rows for an unbiased variance", x.rows() as f32 - 1.0),
+    };
+    if x.rows() < least {
+        return Err(ErrorKind::Value { op, arg: "x", want, got: x.rows() as f64 }.into());
+    }
+    Ok(divisor)
+}
+
+/// Checks that `blocks` have the shape of `x`, `rows` are `1 x features`, and all columns are adjacent.
+fn check<const N: usize>(
+    op: &'static str,
+    x: Mat<'_>,
+    blocks: [(&'static str, Mat<'_>); N],
+    rows: &[(&'static str, Mat<'_>)],
+) -> Result<()> {
+    x.expect_adjacent(op, "x")?;
+    for (arg, block) in blocks {
+        expect_shape(op, arg, &[x.rows(), x.cols()], &[block.rows(), block.cols()])?;
+        block.expect_adjacent(op, arg)?;
+    }
+    for &(arg, row) in rows {
+        expect_shape(op, arg, &[1, x.cols()], &[row.rows(), row.cols()])?;
+        row.expect_adjacent(op, arg)?;
+    }
+    Ok(())
+}
+
+#[derive(Clone, Copy)]
+struct Forward<F> {
+    divisor: f32,
+    eps: f32,
+    f: F,
+}
+
+impl<F: Unary> BlockKernel<4, 3> for Forward<F> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, _: usize, [y, mut mean, mut var, mut inv_std]: [MatMut<'_>; 4], inp: [Mat<'_>; 3]) {
+        let [x, gamma, beta] = inp;
+        let rows = x.rows() as f32;
+        lanes::fold_cols(s, [mean.reborrow()], [x], [], lanes::Sum);
+        lanes::map(s, [mean.reborrow()], [], Divide(rows));
+        lanes::fold_cols(s, [var.reborrow()], [x], [mean.as_mat()], SquaredDistance);
+        lanes::map(s, [var.reborrow()], [], Divide(self.divisor));
+        lanes::map(s, [inv_std.reborrow()], [var.as_mat()], InvStd(self.eps));
+        let params = [mean.as_mat(), inv_std.as_mat(), gamma, beta];
+        lanes::map_cols(s, [y], [x], params, Affine { f: self.f });
+    }
+}
+
+/// `f(gamma·(x - mean)·inv_std + beta)`.
+#[derive(Clone, Copy)]
+struct Affine<F> {
+    f: F,
+}
+
+impl<F: Unary> lanes::ColMap<1, 4, 1> for Affine<F> {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [x]: [S::F32; 1], [mean, inv_std, gamma, beta]: [S::F32; 4]) -> [S::F32; 1] {
+        let xhat = s.mul(s.sub(x, mean), inv_std);
+        [self.f.forward(s, s.fma(gamma, xhat, beta))]
+    }
+}
+
+impl<F: Unary> BlockKernel<1, 5> for Affine<F> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, _: usize, out: [MatMut<'_>; 1], [x, mean, inv_std, gamma, beta]: [Mat<'_>; 5]) {
+        lanes::map_cols(s, out, [x], [mean, inv_std, gamma, beta], self);
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Backward<F> {
+    divisor: f32,
+    accum: Accum,
+    through: F,
+}
+
+impl<F: Unary> BlockKernel<5, 5> for Backward<F> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, _: usize, out: [MatMut<'_>; 5], [dy, x, mean, inv_std, gamma]: [Mat<'_>; 5]) {
+        let [dx, dgamma, dbeta, mut sum_dy, mut sum_dy_xhat] = out;
+        let sums = [sum_dy.reborrow(), sum_dy_xhat.reborrow()];
+        lanes::fold_cols(s, sums, [dy, x], [mean, inv_std], GradSums);
+        let sums = [sum_dy.as_mat(), sum_dy_xhat.as_mat()];
+        lanes::map(s, [dbeta, dgamma], sums, lanes::Collect(self.accum));
+        let params = [mean, inv_std, gamma, sums[0], sums[1]];
+        let kernel = InputGrad { rows: x.rows() as f32, divisor: self.divisor, through: self.through };
+        lanes::map_cols(s, [dx], [dy, x], params, kernel);
+    }
+}
+
+/// `gamma·inv_std·(dy - Σdy/n - x̂·Σ(dy·x̂)/(n - c))`, through the activation that made `x`.
+#[derive(Clone, Copy)]
+struct InputGrad<F> {
+    rows: f32,
+    divisor: f32,
+    through: F,
+}
+
+impl<F: Unary> lanes::ColMap<2, 5, 1> for InputGrad<F> {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [dy, x]: [S::F32; 2], p: [S::F32; 5]) -> [S::F32; 1] {
+        let [mean, inv_std, gamma, sum_dy, sum_dy_xhat] = p;
+        let scale = s.mul(gamma, inv_std);
+        let mean_dy = s.div(sum_dy, s.splat(self.rows));
+        let mean_dy_xhat = s.div(sum_dy_xhat, s.splat(self.divisor));
+        let xhat = s.mul(s.sub(x, mean), inv_std);
+        let dx = s.mul(scale, s.fnma(xhat, mean_dy_xhat, s.sub(dy, mean_dy)));
+        [self.through.backward(s, dx, x)]
+    }
+}
+
+/// `Σ dy` and `Σ dy·x̂`.
+#[derive(Clone, Copy)]
+struct GradSums;
+
+impl ColFold<2, 2, 2> for GradSums {
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, acc: [S::F32; 2], [dy, x]: [S::F32; 2], [mean, inv_std]: [S::F32; 2]) -> [S::F32; 2] {
+        let xhat = s.mul(s.sub(x, mean), inv_std);
+        [s.add(acc[0], dy), s.fma(dy, xhat, acc[1])]
+    }
+}
+
+/// `Σ (x - mean)²`.
+#[derive(Clone, Copy)]
+struct SquaredDistance;
+
+impl ColFold<1, 1, 1> for SquaredDistance {
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, [acc]: [S::F32; 1], [x]: [S::F32; 1], [mean]: [S::F32; 1]) -> [S::F32; 1] {
+        let d = s.sub(x, mean);
+        [s.fma(d, d, acc)]
+    }
+}
+
+/// What stands there, divided.
+#[derive(Clone, Copy)]
+struct Divide(f32);
+
+impl Map<0, 1> for Divide {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, _: [S::F32; 0], [old]: [S::F32; 1]) -> [S::F32; 1] {
+        [s.div(old, s.splat(self.0))]
+    }
+}
+
+/// `1/√(var + eps)`.
+#[derive(Clone, Copy)]
+struct InvStd(f32);
+
+impl Map<1, 1> for InvStd {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [var]: [S::F32; 1], _: [S::F32; 1]) -> [S::F32; 1] {
+        [s.div(s.splat(1.0), s.sqrt(s.add(var, s.splat(self.0))))]
+    }
+}

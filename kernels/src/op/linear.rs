@@ -1,0 +1,229 @@
+//! A linear layer: `y = x·w + b` with `x` of `batch x inputs`, `w` of `inputs x outputs` and `b` of `1 x outputs`. Inputs
+//! are multiplied from the left, as in the notebook; PyTorch's `Linear.weight` is `w.t()`.
+//!
+//! Each element of `y` is `Σ x[i, p]·w[p, j] + b[j]`, so
+//!
+//! ```text
+//! dx = dy·wᵀ        dx[i, p] = Σ dy[i, j]·w[p, j]
+//! dw = xᵀ·dy        dw[p, j] = Σ x[i, p]·dy[i, j]
+//! db = Σ dy         over the batch: the bias was broadcast over it
+//! ```
+
+use super::activation::{Activation, WithActivation};
+use super::unary::{self, Unary};
+use crate::error::{ErrorKind, Result, expect_shape};
+use crate::exec::{Axis, BlockKernel, Exec};
+use crate::gemm::{self, Accum, Bias, Store, Through, Update};
+use crate::lanes::{self, Map};
+use crate::optim::sgd;
+use crate::simd::Simd;
+use crate::view::{Mat, MatMut};
+
+/// The gradients of the parameters.
+pub struct Grads<'a> {
+    /// Of the weights, `inputs x outputs`.
+    pub dw: MatMut<'a>,
+    /// Of the bias, `1 x outputs`, if there is one.
+    pub db: Option<MatMut<'a>>,
+}
+
+/// Floats of scratch that every function of this module may need for a layer of these sizes on `exec`.
+#[must_use]
+pub fn scratch_len(exec: &Exec, batch: usize, inputs: usize, outputs: usize) -> usize {
+    let forward = gemm::scratch_len(exec, batch, inputs, outputs);
+    let input = gemm::scratch_len(exec, batch, outputs, inputs);
+    let weight = gemm::scratch_len(exec, inputs, batch, outputs).max(gemm::scratch_len(exec, outputs, batch, inputs));
+    forward.max(input).max(weight + outputs)
+}
+
+/// `y = activation(x·w + b)`; the columns of `y` and `b` must be adjacent.
+///
+/// # Errors
+/// If the shapes do not match, if columns are not adjacent, or if `scratch` is shorter than [`scratch_len`].
+pub fn forward(
+    exec: &Exec,
+    y: MatMut<'_>,
+    x: Mat<'_>,
+    w: Mat<'_>,
+    b: Option<Mat<'_>>,
+    activation: Activation,
+    scratch: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "linear::forward";
+    check(OP, exec, x, w, scratch)?;
+    expect_shape(OP, "y", &[x.rows(), w.cols()], &[y.rows(), y.cols()])?;
+    y.expect_adjacent(OP, "y")?;
+    let b = check_bias(OP, "b", b, w.cols())?;
+
+    struct Call<'a, 'b>(&'b Exec, MatMut<'a>, Mat<'a>, Mat<'a>, Option<Mat<'a>>, &'b mut [f32]);
+    impl WithActivation for Call<'_, '_> {
+        fn call<F: Unary>(self, f: F) {
+            let Call(exec, y, x, w, b, scratch) = self;
+            let then = unary::Forward(f);
+            match b {
+                Some(b) => gemm::product(exec, y, Accum::Replace, x, w, Bias(b, then), scratch),
+                None => gemm::product(exec, y, Accum::Replace, x, w, gemm::Then(then), scratch),
+            }
+        }
+    }
+    activation.with(Call(exec, y, x, w, b, scratch));
+    Ok(())
+}
+
+/// `dx = dy·wᵀ`, then through the activation that made `x`: `dx·activation'(x)`, the gradient of what the activation was
+/// given. [`Activation::Identity`] leaves the gradient of `x` itself. `dx` is overwritten; its columns and those of `x`
+/// must be adjacent.
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward_input(
+    exec: &Exec,
+    dx: MatMut<'_>,
+    dy: Mat<'_>,
+    w: Mat<'_>,
+    through: Activation,
+    x: Mat<'_>,
+    scratch: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "linear::backward_input";
+    check(OP, exec, x, w, scratch)?;
+    expect_shape(OP, "dy", &[x.rows(), w.cols()], &[dy.rows(), dy.cols()])?;
+    expect_shape(OP, "dx", &[x.rows(), x.cols()], &[dx.rows(), dx.cols()])?;
+    dx.expect_adjacent(OP, "dx")?;
+    if through == Activation::Identity {
+        gemm::product(exec, dx, Accum::Replace, dy, w.t(), Store, scratch);
+        return Ok(());
+    }
+    x.expect_adjacent(OP, "x")?;
+
+    struct Call<'a, 'b>(&'b Exec, MatMut<'a>, Mat<'a>, Mat<'a>, Mat<'a>, &'b mut [f32]);
+    impl WithActivation for Call<'_, '_> {
+        fn call<F: Unary>(self, f: F) {
+            let Call(exec, dx, dy, w, x, scratch) = self;
+            gemm::product(exec, dx, Accum::Replace, dy, w.t(), Through(unary::Backward(f), x), scratch);
+        }
+    }
+    through.with(Call(exec, dx, dy, w, x, scratch));
+    Ok(())
+}
+
+/// `dw (+)= xᵀ·dy` and `db (+)= Σ dy`; `accum` says what happens to their old contents. The columns of `dw`, `db` and
+/// `dy` must be adjacent (for one output: the rows of `dw`).
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward_params(
+    exec: &Exec,
+    grads: Grads<'_>,
+    accum: Accum,
+    dy: Mat<'_>,
+    x: Mat<'_>,
+    scratch: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "linear::backward_params";
+    let Grads { dw, db } = grads;
+    check_params(OP, exec, dw.as_mat(), "dw", dy, x, scratch)?;
+    let db = check_bias_mut(OP, "db", db, dy.cols())?;
+    if dw.cols() == 1 {
+        // One chain in the order of the batch, as for more outputs: the product of the transposes has many columns.
+        gemm::product(exec, dw.t(), accum, dy.t(), x, Store, scratch);
+    } else {
+        gemm::product(exec, dw, accum, x.t(), dy, Store, scratch);
+    }
+    if let Some(db) = db {
+        sum_rows(exec, db, dy, lanes::Collect(accum), scratch);
+    }
+    Ok(())
+}
+
+/// Plain gradient descent without writing the gradients down: `w -= lr·xᵀ·dy` and `b -= lr·Σ dy`, the same bits as
+/// [`backward_params`] and [`sgd::update`](crate::optim::sgd::update) one after the other.
+///
+/// # Errors
+/// As [`backward_params`].
+pub fn backward_sgd(
+    exec: &Exec,
+    w: MatMut<'_>,
+    b: Option<MatMut<'_>>,
+    lr: f32,
+    dy: Mat<'_>,
+    x: Mat<'_>,
+    scratch: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "linear::backward_sgd";
+    check_params(OP, exec, w.as_mat(), "w", dy, x, scratch)?;
+    let b = check_bias_mut(OP, "b", b, dy.cols())?;
+    let update = Update(sgd::Plain { lr });
+    if w.cols() == 1 {
+        gemm::product(exec, w.t(), Accum::Replace, dy.t(), x, update, scratch);
+    } else {
+        gemm::product(exec, w, Accum::Replace, x.t(), dy, update, scratch);
+    }
+    if let Some(b) = b {
+        sum_rows(exec, b, dy, sgd::Plain { lr }, scratch);
+    }
+    Ok(())
+}
+
+/// `y = f(Σ dy, y)` over the rows of `dy`.
+fn sum_rows<F: Map<1, 1>>(exec: &Exec, y: MatMut<'_>, dy: Mat<'_>, f: F, scratch: &mut [f32]) {
+    let sums = MatMut::from_row(&mut scratch[..dy.cols()]);
+    let nanoseconds = dy.rows().saturating_mul(dy.cols()) / 16;
+    exec.blocks(nanoseconds, Axis::Cols, 16, [y, sums], [dy], SumRows(f));
+}
+
+#[derive(Clone, Copy)]
+struct SumRows<F>(F);
+
+impl<F: Map<1, 1>> BlockKernel<2, 1> for SumRows<F> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, _: usize, [y, mut sums]: [MatMut<'_>; 2], [dy]: [Mat<'_>; 1]) {
+        lanes::fold_cols(s, [sums.reborrow()], [dy], [], lanes::Sum);
+        lanes::map(s, [y], [sums.as_mat()], self.0);
+    }
+}
+
+/// Checks what the passes through `w` have in common.
+fn check(op: &'static str, exec: &Exec, x: Mat<'_>, w: Mat<'_>, scratch: &[f32]) -> Result<()> {
+    expect_shape(op, "w", &[x.cols(), w.cols()], &[w.rows(), w.cols()])?;
+    let want = scratch_len(exec, x.rows(), w.rows(), w.cols());
+    if scratch.len() < want {
+        return Err(ErrorKind::Scratch { op, want, got: scratch.len() }.into());
+    }
+    Ok(())
+}
+
+/// Checks what the passes to the parameters have in common; `w` is the weights or their gradient, named `arg`.
+fn check_params(
+    op: &'static str,
+    exec: &Exec,
+    w: Mat<'_>,
+    arg: &'static str,
+    dy: Mat<'_>,
+    x: Mat<'_>,
+    scratch: &[f32],
+) -> Result<()> {
+    expect_shape(op, arg, &[x.cols(), dy.cols()], &[w.rows(), w.cols()])?;
+    expect_shape(op, "dy", &[x.rows(), dy.cols()], &[dy.rows(), dy.cols()])?;
+    check(op, exec, x, w, scratch)?;
+    dy.expect_adjacent(op, "dy")?;
+    if w.cols() == 1 { w.t().expect_adjacent(op, arg) } else { w.expect_adjacent(op, arg) }
+}
+
+fn check_bias<'a>(op: &'static str, arg: &'static str, b: Option<Mat<'a>>, outputs: usize) -> Result<Option<Mat<'a>>> {
+    if let Some(b) = b {
+        expect_shape(op, arg, &[1, outputs], &[b.rows(), b.cols()])?;
+        b.expect_adjacent(op, arg)?;
+    }
+    Ok(b)
+}
+
+fn check_bias_mut<'a>(
+    op: &'static str,
+    arg: &'static str,
+    b: Option<MatMut<'a>>,
+    outputs: usize,
+) -> Result<Option<MatMut<'a>>> {
+    check_bias(op, arg, b.as_ref().map(MatMut::as_mat), outputs)?;
+    Ok(b)
+}

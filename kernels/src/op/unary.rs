@@ -1,0 +1,35 @@
+//! What the element-wise functions of one operand have in common: a function, its gradient, and which of its values
+//! the gradient is written in.
+
+use crate::lanes::Map;
+use crate::simd::Simd;
+
+/// A differentiable function of one register.
+pub(crate) trait Unary: Copy + Send + Sync {
+    /// `y` from `x`.
+    fn forward<S: Simd>(self, s: S, x: S::F32) -> S::F32;
+    /// `dx` from `dy` and the saved value: the output if the function can be undone from it, else the input.
+    fn backward<S: Simd>(self, s: S, dy: S::F32, saved: S::F32) -> S::F32;
+}
+
+/// `y = f(x)`, element by element.
+#[derive(Clone, Copy)]
+pub(crate) struct Forward<F>(pub(crate) F);
+
+impl<F: Unary> Map<1, 1> for Forward<F> {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [x]: [S::F32; 1], _: [S::F32; 1]) -> [S::F32; 1] {
+        [self.0.forward(s, x)]
+    }
+}
+
+/// `dx = dy·f'`, element by element from `dy` and the saved value.
+#[derive(Clone, Copy)]
+pub(crate) struct Backward<F>(pub(crate) F);
+
+impl<F: Unary> Map<2, 1> for Backward<F> {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [dy, saved]: [S::F32; 2], _: [S::F32; 1]) -> [S::F32; 1] {
+        [self.0.backward(s, dy, saved)]
+    }
+}

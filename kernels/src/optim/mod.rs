@@ -1,0 +1,3 @@
+//! Update rules over flat buffers of parameters and their gradients, each one pass.
+
+pub mod sgd;

@@ -1,0 +1,2 @@
+//! handgrad
+#![forbid(unsafe_code)]
