@@ -13,6 +13,9 @@ pub(super) const PANEL: usize = 48;
 /// Not a multiple of 16, so that the rows of a packed block do not meet in a few sets of the first-level cache.
 pub(super) const MC: usize = 200;
 
+/// Rows of `C` after which what remains to be done to them is done, while they are in cache.
+pub(super) const FINISH_ROWS: usize = 64;
+
 /// Above this many multiply-adds `B` is packed even if its columns are adjacent (measured: unpacked products hold
 /// 0.95 of the peak up to 1024 x 512 x 512 and fall to 0.6 at 4096 x 1024 x 1024).
 const DIRECT_WORK: usize = 1 << 29;

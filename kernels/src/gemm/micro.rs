@@ -14,7 +14,7 @@
 
 use super::{Accum, Epilogue};
 use crate::lanes;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::view::{Mat, MatMut};
 
 /// The most rows a tile has.
@@ -22,7 +22,7 @@ const MAX_ROWS: usize = 8;
 
 /// What one column of tiles works on: `C (+)= A · B` for at most `NV` registers of columns.
 #[derive(Clone, Copy)]
-struct Panel {
+struct Panel<'a> {
     k: usize,
     a: *const f32,
     a_row: isize,
@@ -34,50 +34,59 @@ struct Panel {
     /// Columns in the last register.
     tail: usize,
     accum: Accum,
+    epilogue: Epilogue<'a>,
+    /// Where the panel lies in the matrix that the epilogue's operands belong to.
+    origin: (usize, usize),
 }
 
-/// `C = epilogue(chain over A · B)` for operands of matching shapes, `B` and `C` with adjacent columns. `origin` is
-/// where `C` lies in the matrix that the epilogue's operands belong to.
-#[inline(always)]
-pub(super) fn product<S: Simd, E: Epilogue>(
-    s: S,
-    mut c: MatMut<'_>,
-    accum: Accum,
-    a: Mat<'_>,
-    b: Mat<'_>,
-    epilogue: E,
-    origin: (usize, usize),
-) {
-    let (m, k, n) = (a.rows(), a.cols(), b.cols());
-    debug_assert_eq!((c.rows(), c.cols(), b.rows()), (m, n, k));
-    debug_assert!(b.col_stride() == 1 && c.col_stride() == 1);
-    let vectors = n.div_ceil(S::LANES);
-    for (first, width) in even_pieces(vectors, max_vectors::<S>()) {
-        let j = first * S::LANES;
-        let tail = (n - j - (width - 1) * S::LANES).min(S::LANES);
-        let panel = Panel {
-            k,
-            a: a.as_ptr(),
-            a_row: a.row_stride(),
-            a_col: a.col_stride(),
-            b: b.as_ptr().wrapping_add(j),
-            b_row: b.row_stride(),
-            c: c.as_mut_ptr().wrapping_add(j),
-            c_row: c.row_stride(),
-            tail,
-            accum,
-        };
-        let at = (origin.0, origin.1 + j);
-        // SAFETY: the panel covers columns `j .. j + (width - 1) * LANES + tail <= n` of `B` and `C` and all rows.
-        unsafe {
-            match (width, tail == S::LANES) {
-                (1, true) => rows::<S, E, 1, false>(s, m, panel, epilogue, at),
-                (1, false) => rows::<S, E, 1, true>(s, m, panel, epilogue, at),
-                (2, true) => rows::<S, E, 2, false>(s, m, panel, epilogue, at),
-                (2, false) => rows::<S, E, 2, true>(s, m, panel, epilogue, at),
-                (_, true) if S::LANES == 16 => rows::<S, E, 3, false>(s, m, panel, epilogue, at),
-                (_, false) if S::LANES == 16 => rows::<S, E, 3, true>(s, m, panel, epilogue, at),
-                _ => unreachable!("a panel is at most `max_vectors` wide"),
+/// `C = epilogue(chain over A · B)` for operands of matching shapes, `B` and `C` with adjacent columns.
+pub(super) struct Tiles<'a> {
+    pub(super) c: MatMut<'a>,
+    pub(super) accum: Accum,
+    pub(super) a: Mat<'a>,
+    pub(super) b: Mat<'a>,
+    pub(super) epilogue: Epilogue<'a>,
+    /// Where `c` lies in the matrix that the epilogue's operands belong to.
+    pub(super) origin: (usize, usize),
+}
+
+impl Kernel for Tiles<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Tiles { mut c, accum, a, b, epilogue, origin } = self;
+        let (m, k, n) = (a.rows(), a.cols(), b.cols());
+        debug_assert_eq!((c.rows(), c.cols(), b.rows()), (m, n, k));
+        debug_assert!(b.is_adjacent() && c.is_adjacent());
+        for (first, width) in even_pieces(n.div_ceil(S::LANES), max_vectors::<S>()) {
+            let j = first * S::LANES;
+            let tail = (n - j - (width - 1) * S::LANES).min(S::LANES);
+            let panel = Panel {
+                k,
+                a: a.as_ptr(),
+                a_row: a.row_stride(),
+                a_col: a.col_stride(),
+                b: b.as_ptr().wrapping_add(j),
+                b_row: b.row_stride(),
+                c: c.as_mut_ptr().wrapping_add(j),
+                c_row: c.row_stride(),
+                tail,
+                accum,
+                epilogue,
+                origin: (origin.0, origin.1 + j),
+            };
+            // SAFETY: the panel covers columns `j .. j + (width - 1) * LANES + tail <= n` of `B` and `C` and all rows.
+            unsafe {
+                match (width, tail == S::LANES) {
+                    (1, true) => rows::<S, 1, false>(s, m, panel),
+                    (1, false) => rows::<S, 1, true>(s, m, panel),
+                    (2, true) => rows::<S, 2, false>(s, m, panel),
+                    (2, false) => rows::<S, 2, true>(s, m, panel),
+                    (_, true) if S::LANES == 16 => rows::<S, 3, false>(s, m, panel),
+                    (_, false) if S::LANES == 16 => rows::<S, 3, true>(s, m, panel),
+                    _ => unreachable!("a panel is at most `max_vectors` wide"),
+                }
             }
         }
     }
@@ -116,31 +125,25 @@ fn even_pieces(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)
 /// The panel's pointers are valid for `m` rows of `A` and `C`, `k` columns of `A` and rows of `B`, and
 /// `(NV - 1) * LANES + tail` columns of `B` and `C`; `MASKED` unless `tail == LANES`.
 #[inline(always)]
-unsafe fn rows<S: Simd, E: Epilogue, const NV: usize, const MASKED: bool>(
-    s: S,
-    m: usize,
-    panel: Panel,
-    epilogue: E,
-    origin: (usize, usize),
-) {
+unsafe fn rows<S: Simd, const NV: usize, const MASKED: bool>(s: S, m: usize, panel: Panel<'_>) {
     for (i, height) in even_pieces(m, max_rows::<S>()) {
         let part = Panel {
             a: panel.a.wrapping_offset(i as isize * panel.a_row),
             c: panel.c.wrapping_offset(i as isize * panel.c_row),
+            origin: (panel.origin.0 + i, panel.origin.1),
             ..panel
         };
-        let at = (origin.0 + i, origin.1);
         // SAFETY: the part covers rows `i..i + height` of the panel.
         unsafe {
             match height {
-                1 => tile::<S, E, 1, NV, MASKED>(s, part, epilogue, at),
-                2 => tile::<S, E, 2, NV, MASKED>(s, part, epilogue, at),
-                3 => tile::<S, E, 3, NV, MASKED>(s, part, epilogue, at),
-                4 => tile::<S, E, 4, NV, MASKED>(s, part, epilogue, at),
-                5 => tile::<S, E, 5, NV, MASKED>(s, part, epilogue, at),
-                6 => tile::<S, E, 6, NV, MASKED>(s, part, epilogue, at),
-                7 if S::LANES == 16 => tile::<S, E, 7, NV, MASKED>(s, part, epilogue, at),
-                8 if S::LANES == 16 => tile::<S, E, 8, NV, MASKED>(s, part, epilogue, at),
+                1 => tile::<S, 1, NV, MASKED>(s, part),
+                2 => tile::<S, 2, NV, MASKED>(s, part),
+                3 => tile::<S, 3, NV, MASKED>(s, part),
+                4 => tile::<S, 4, NV, MASKED>(s, part),
+                5 => tile::<S, 5, NV, MASKED>(s, part),
+                6 => tile::<S, 6, NV, MASKED>(s, part),
+                7 if S::LANES == 16 => tile::<S, 7, NV, MASKED>(s, part),
+                8 if S::LANES == 16 => tile::<S, 8, NV, MASKED>(s, part),
                 _ => unreachable!("a tile is at most `max_rows` high"),
             }
         }
@@ -152,23 +155,23 @@ unsafe fn rows<S: Simd, E: Epilogue, const NV: usize, const MASKED: bool>(
 /// # Safety
 /// As [`rows`], with `MR` rows.
 #[inline(always)]
-unsafe fn tile<S: Simd, E: Epilogue, const MR: usize, const NV: usize, const MASKED: bool>(
-    s: S,
-    panel: Panel,
-    epilogue: E,
-    origin: (usize, usize),
-) {
+unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(s: S, panel: Panel<'_>) {
     // A full register does without a mask.
-    let lanes = |v: usize| if MASKED && v == NV - 1 { panel.tail } else { S::LANES };
     let load = |at: *const f32, v: usize| {
-        // SAFETY: `at` lies in a row of the panel with `lanes(v)` columns from here on.
+        // SAFETY: `at` lies in a row of the panel that has this register's columns.
         unsafe { if MASKED && v == NV - 1 { s.load_head(at, panel.tail) } else { s.load(at) } }
     };
+    let c = |i: usize, v: usize| panel.c.wrapping_offset(i as isize * panel.c_row).wrapping_add(v * S::LANES);
+    let store = |i: usize, v: usize, x: S::F32| {
+        // SAFETY: row `i` of `C` has this register's columns.
+        unsafe { if MASKED && v == NV - 1 { s.store_head(c(i, v), panel.tail, x) } else { s.store(c(i, v), x) } }
+    };
+
     let mut sums = [[s.zero(); NV]; MR];
-    if panel.accum == Accum::Add && !E::UPDATES {
+    if panel.accum == Accum::Add {
         for (i, sums) in sums.iter_mut().enumerate() {
             for (v, sum) in sums.iter_mut().enumerate() {
-                *sum = load(panel.c.wrapping_offset(i as isize * panel.c_row).wrapping_add(v * S::LANES), v);
+                *sum = load(c(i, v), v);
             }
         }
     }
@@ -189,49 +192,58 @@ unsafe fn tile<S: Simd, E: Epilogue, const MR: usize, const NV: usize, const MAS
         a = a.wrapping_offset(panel.a_col);
         b = b.wrapping_offset(panel.b_row);
     }
-    for (i, sums) in sums.iter().enumerate() {
-        for (v, &sum) in sums.iter().enumerate() {
-            let at = panel.c.wrapping_offset(i as isize * panel.c_row).wrapping_add(v * S::LANES);
-            let old = if E::UPDATES { load(at, v) } else { s.zero() };
-            let y = epilogue.apply(s, sum, old, origin.0 + i, origin.1 + v * S::LANES, lanes(v));
-            // SAFETY: row `i` of `C` has `lanes(v)` columns from here on.
-            unsafe { if MASKED && v == NV - 1 { s.store_head(at, panel.tail, y) } else { s.store(at, y) } }
+
+    match panel.epilogue {
+        Epilogue::Store => {
+            for (i, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    store(i, v, sum);
+                }
+            }
+        }
+        Epilogue::Bias(bias) => {
+            let at = bias.as_ptr().wrapping_add(panel.origin.1);
+            let mut row = [s.zero(); NV];
+            for (v, row) in row.iter_mut().enumerate() {
+                *row = load(at.wrapping_add(v * S::LANES), v);
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    store(i, v, s.add(sum, row[v]));
+                }
+            }
+        }
+        Epilogue::Sgd { lr } => {
+            let lr = s.splat(lr);
+            for (i, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    store(i, v, s.fnma(lr, sum, load(c(i, v), v)));
+                }
+            }
         }
     }
 }
 
 /// A matrix times a vector: each element of `C` is a sum along a row of `A` times the one column of `B`.
 #[inline(always)]
-pub(super) fn matrix_vector<S: Simd, E: Epilogue>(
-    s: S,
-    mut c: MatMut<'_>,
-    accum: Accum,
-    a: Mat<'_>,
-    b: Mat<'_>,
-    epilogue: E,
-    origin: (usize, usize),
-) {
+pub(super) fn matrix_vector<S: Simd>(s: S, tiles: Tiles<'_>) {
+    let Tiles { mut c, accum, a, b, epilogue, origin } = tiles;
     debug_assert_eq!((c.rows(), c.cols(), b.rows(), b.cols()), (a.rows(), 1, a.cols(), 1));
     let vector = b.t().repeat_rows(a.rows());
     for i in 0..a.rows() {
-        let [sum] = lanes::fold_row(s, i, [], [a, vector], lanes::Dot);
+        let [dot] = lanes::fold_row(s, i, [], [a, vector], lanes::Dot);
         let at = c.as_mut_ptr().wrapping_offset(i as isize * c.row_stride());
-        // SAFETY: `at` is the one element of row `i` of `C`.
+        // SAFETY: `at` is the one element of row `i` of `C`, and a bias has the columns of the whole product.
         unsafe {
             let old = s.load_head(at, 1);
-            let sum = s.splat(sum);
-            let sum = if accum == Accum::Add && !E::UPDATES { s.add(old, sum) } else { sum };
-            s.store_head(at, 1, epilogue.apply(s, sum, old, origin.0 + i, origin.1, 1));
+            let sum = s.splat(dot);
+            let y = match (epilogue, accum) {
+                (Epilogue::Sgd { lr }, _) => s.fnma(s.splat(lr), sum, old),
+                (Epilogue::Bias(bias), _) => s.add(sum, s.load_head(bias.as_ptr().wrapping_add(origin.1), 1)),
+                (Epilogue::Store, Accum::Add) => s.add(old, sum),
+                (Epilogue::Store, Accum::Replace) => sum,
+            };
+            s.store_head(at, 1, y);
         }
     }
-}
-
-/// Part of a row that an epilogue reads: `lanes` elements from `(i, j)` of `operand` on, with adjacent columns.
-#[inline(always)]
-pub(super) fn operand<S: Simd>(s: S, operand: Mat<'_>, i: usize, j: usize, lanes: usize) -> S::F32 {
-    debug_assert!(i < operand.rows() && j + lanes <= operand.cols() && operand.col_stride() == 1);
-    let at = operand.as_ptr().wrapping_offset(i as isize * operand.row_stride()).wrapping_add(j);
-    // SAFETY: an epilogue's operand has the shape of `C` (checked where the epilogue is made), and the tile asks for
-    // elements of `C`.
-    unsafe { if lanes == S::LANES { s.load(at) } else { s.load_head(at, lanes) } }
 }

@@ -38,71 +38,57 @@ pub enum Accum {
 }
 
 /// What is done to an element of `C` in registers once its chain is complete.
-pub(crate) trait Epilogue: Copy + Send + Sync {
-    /// Whether `apply` wants the old element of `C`. Then the chain starts at zero in either case.
-    const UPDATES: bool = false;
-    /// `lanes` elements of row `i` from column `j` on: `sum` is the chain, `old` what stands in `C` if asked for.
-    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, i: usize, j: usize, lanes: usize) -> S::F32;
-}
-
-/// The chain itself.
 #[derive(Clone, Copy)]
-pub(crate) struct Store;
-
-impl Epilogue for Store {
-    #[inline(always)]
-    fn apply<S: Simd>(self, _: S, sum: S::F32, _: S::F32, _: usize, _: usize, _: usize) -> S::F32 {
-        sum
-    }
+pub(crate) enum Epilogue<'a> {
+    /// The chain is the result.
+    Store,
+    /// `chain + bias[j]`; the bias is `1 x n` with adjacent columns.
+    Bias(Mat<'a>),
+    /// `C - lr·chain`: gradient descent without writing the gradient down. The chain starts at zero.
+    Sgd {
+        /// The learning rate.
+        lr: f32,
+    },
 }
 
-/// `f(sum)`.
+/// What is done to finished rows of `C` while they are in cache. `run` must be `#[inline(always)]`.
+pub(crate) trait Finish: Copy + Send + Sync {
+    /// Whether there is anything to do.
+    const NOTHING: bool = false;
+    /// Does it to `c`, which lies at `origin` in the whole.
+    fn run<S: Simd>(self, s: S, c: MatMut<'_>, origin: (usize, usize));
+}
+
+/// Nothing is done.
+#[derive(Clone, Copy)]
+pub(crate) struct Done;
+
+impl Finish for Done {
+    const NOTHING: bool = true;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S, _: MatMut<'_>, _: (usize, usize)) {}
+}
+
+/// `f(c)`, element by element.
 #[derive(Clone, Copy)]
 pub(crate) struct Then<F>(pub(crate) F);
 
-impl<F: Map<1, 1>> Epilogue for Then<F> {
+impl<F: Map<0, 1>> Finish for Then<F> {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, _: usize, _: usize, _: usize) -> S::F32 {
-        let [y] = self.0.eval(s, [sum], [old]);
-        y
+    fn run<S: Simd>(self, s: S, c: MatMut<'_>, _: (usize, usize)) {
+        lanes::map(s, [c], [], self.0);
     }
 }
 
-/// `f(sum + bias[j])`; `bias` is `1 x n` with adjacent columns.
-#[derive(Clone, Copy)]
-pub(crate) struct Bias<'a, F>(pub(crate) Mat<'a>, pub(crate) F);
-
-impl<F: Map<1, 1>> Epilogue for Bias<'_, F> {
-    #[inline(always)]
-    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, _: usize, j: usize, lanes: usize) -> S::F32 {
-        let [y] = self.1.eval(s, [s.add(sum, micro::operand(s, self.0, 0, j, lanes))], [old]);
-        y
-    }
-}
-
-/// `f(sum, saved[i, j])`: the gradient of an activation applied to the gradient of its output. `saved` is `m x n` with
-/// adjacent columns.
+/// `f(c, saved)`, element by element; `saved` has the shape of `C`.
 #[derive(Clone, Copy)]
 pub(crate) struct Through<'a, F>(pub(crate) F, pub(crate) Mat<'a>);
 
-impl<F: Map<2, 1>> Epilogue for Through<'_, F> {
+impl<F: Map<1, 1>> Finish for Through<'_, F> {
     #[inline(always)]
-    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, i: usize, j: usize, lanes: usize) -> S::F32 {
-        let [y] = self.0.eval(s, [sum, micro::operand(s, self.1, i, j, lanes)], [old]);
-        y
-    }
-}
-
-/// `f(sum, old)`: an update of parameters by the gradient that the product is, without writing it down.
-#[derive(Clone, Copy)]
-pub(crate) struct Update<F>(pub(crate) F);
-
-impl<F: Map<1, 1>> Epilogue for Update<F> {
-    const UPDATES: bool = true;
-    #[inline(always)]
-    fn apply<S: Simd>(self, s: S, sum: S::F32, old: S::F32, _: usize, _: usize, _: usize) -> S::F32 {
-        let [y] = self.0.eval(s, [sum], [old]);
-        y
+    fn run<S: Simd>(self, s: S, c: MatMut<'_>, (i, j): (usize, usize)) {
+        let saved = self.1.rows_in(i..i + c.rows()).cols_in(j..j + c.cols());
+        lanes::map(s, [c], [saved], self.0);
     }
 }
 
@@ -127,9 +113,9 @@ fn piece_scratch(m: usize, k: usize, n: usize) -> usize {
 pub fn gemm(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, scratch: &mut [f32]) -> Result<()> {
     check("gemm", exec, c.as_mat(), a, b, scratch)?;
     if c.cols() == 1 || c.col_stride() == 1 {
-        product(exec, c, accum, a, b, Store, scratch);
+        product(exec, c, accum, a, b, Epilogue::Store, Done, scratch);
     } else if c.row_stride() == 1 && c.rows() > 1 {
-        product(exec, c.t(), accum, b.t(), a.t(), Store, scratch);
+        product(exec, c.t(), accum, b.t(), a.t(), Epilogue::Store, Done, scratch);
     } else {
         scattered(exec, c, accum, a, b, scratch);
     }
@@ -156,13 +142,14 @@ pub(crate) fn check(
 }
 
 /// A product past the door: shapes match, the columns of `c` are adjacent (or there is one), and `scratch` suffices.
-pub(crate) fn product<E: Epilogue>(
+pub(crate) fn product<F: Finish>(
     exec: &Exec,
     c: MatMut<'_>,
     accum: Accum,
     a: Mat<'_>,
     b: Mat<'_>,
-    epilogue: E,
+    epilogue: Epilogue<'_>,
+    finish: F,
     scratch: &mut [f32],
 ) {
     let (m, n) = (c.rows(), c.cols());
@@ -174,7 +161,7 @@ pub(crate) fn product<E: Epilogue>(
     let vector = n == 1;
     let work = Work { c, a, b, scratch, origin: (0, 0), by_rows };
     exec.par.run(blocking::nanoseconds(m, a.cols(), n), grain, work, |work| {
-        exec.isa().run(Product { work, accum, epilogue, vector });
+        exec.isa().run(Product { work, accum, epilogue, finish, vector });
     });
 }
 
@@ -195,7 +182,7 @@ fn scattered(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, s
             let mut copy = MatMut::from_prefix(&mut buffer, rows, cols);
             exec.isa().run(CopyTo { dst: copy.reborrow(), src: block.as_mat() });
             let (a, b) = (a.rows_in(i..i + rows), b.cols_in(j..j + cols));
-            product(exec, copy.reborrow(), accum, a, b, Store, scratch);
+            product(exec, copy.reborrow(), accum, a, b, Epilogue::Store, Done, scratch);
             exec.isa().run(CopyTo { dst: block.reborrow(), src: copy.as_mat() });
         }
     }
@@ -253,74 +240,84 @@ impl Divide for Work<'_> {
 }
 
 /// One thread's piece of a product.
-struct Product<'a, E> {
+struct Product<'a, F> {
     work: Work<'a>,
     accum: Accum,
-    epilogue: E,
+    epilogue: Epilogue<'a>,
+    finish: F,
     /// Whether the whole product has one column, and so sums along rows.
     vector: bool,
 }
 
-impl<E: Epilogue> Kernel for Product<'_, E> {
+impl<F: Finish> Kernel for Product<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Product { work: Work { c, a, b, scratch, origin, .. }, accum, epilogue, vector } = self;
+        let Product { work: Work { mut c, a, b, scratch, origin, .. }, accum, epilogue, finish, vector } = self;
         let (m, k, n) = (a.rows(), a.cols(), b.cols());
-        let adjacent = b.col_stride() == 1 || n == 1;
-        if vector {
-            micro::matrix_vector(s, c, accum, a, b, epilogue, origin);
-        } else if E::UPDATES || (adjacent && blocking::is_direct(m, k, n)) {
-            micro::product(s, c, accum, a, b, epilogue, origin);
+        let in_place = matches!(epilogue, Epilogue::Sgd { .. }) || (b.is_adjacent() && blocking::is_direct(m, k, n));
+        if vector || in_place {
+            let rows = if F::NOTHING { m } else { blocking::FINISH_ROWS };
+            for i in (0..m).step_by(rows) {
+                let rows = i..m.min(i + rows);
+                let mut c = c.reborrow().rows_in(rows.clone());
+                let at = (origin.0 + i, origin.1);
+                let tiles = micro::Tiles { c: c.reborrow(), accum, a: a.rows_in(rows), b, epilogue, origin: at };
+                if vector { micro::matrix_vector(s, tiles) } else { s.vectorize(tiles) }
+                finish.run(s, c, at);
+            }
         } else {
-            packed(s, c, accum, a, b, epilogue, origin, scratch);
+            s.vectorize(Packed { c: c.reborrow(), accum, a, b, epilogue, origin, scratch });
+            finish.run(s, c, origin);
         }
     }
 }
 
 /// A product by way of panels of `B` in `scratch`, `KC` rows at a time, the chains of `C` continuing from block to block.
-#[inline(always)]
-fn packed<S: Simd, E: Epilogue>(
-    s: S,
-    mut c: MatMut<'_>,
+struct Packed<'a> {
+    c: MatMut<'a>,
     accum: Accum,
-    a: Mat<'_>,
-    b: Mat<'_>,
-    epilogue: E,
+    a: Mat<'a>,
+    b: Mat<'a>,
+    epilogue: Epilogue<'a>,
     origin: (usize, usize),
-    scratch: &mut [f32],
-) {
-    let (m, k, n) = (a.rows(), a.cols(), b.cols());
-    let (b_space, a_space) = scratch.split_at_mut(k.min(KC) * n.min(NC).next_multiple_of(PANEL));
-    for j in (0..n).step_by(NC) {
-        let cols = NC.min(n - j);
-        // A sum of nothing is one empty block.
-        for p in (0..k.max(1)).step_by(KC) {
-            let depth = KC.min(k - p);
-            let block = b.rows_in(p..p + depth).cols_in(j..j + cols);
-            pack_panels(s, b_space, block);
-            let start = if p == 0 { accum } else { Accum::Add };
-            let last = p + depth == k;
-            for i in (0..m).step_by(MC) {
-                let rows = MC.min(m - i);
-                let mut a = a.rows_in(i..i + rows).cols_in(p..p + depth);
-                if a.col_stride() != 1 {
-                    let mut copy = MatMut::from_prefix(a_space, depth, rows);
-                    lanes::copy_padded(s, copy.reborrow(), a.t());
-                    a = Mat::from_prefix(a_space, depth, rows).t();
-                }
-                let mut rest = c.reborrow().rows_in(i..i + rows).cols_in(j..j + cols);
-                for (q, first) in (0..cols).step_by(PANEL).enumerate() {
-                    let width = PANEL.min(cols - first);
-                    let (c, right) = rest.cut_col(width);
-                    rest = right;
-                    let panel = Mat::from_prefix(&b_space[q * depth * PANEL..], depth, PANEL).cols_in(0..width);
-                    let at = (origin.0 + i, origin.1 + j + first);
-                    if last {
-                        micro::product(s, c, start, a, panel, epilogue, at);
-                    } else {
-                        micro::product(s, c, start, a, panel, Store, at);
+    scratch: &'a mut [f32],
+}
+
+impl Kernel for Packed<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Packed { mut c, accum, a, b, epilogue, origin, scratch } = self;
+        let (m, k, n) = (a.rows(), a.cols(), b.cols());
+        let (b_space, a_space) = scratch.split_at_mut(k.min(KC) * n.min(NC).next_multiple_of(PANEL));
+        for j in (0..n).step_by(NC) {
+            let cols = j..n.min(j + NC);
+            // A sum of nothing is one empty block.
+            for p in (0..k.max(1)).step_by(KC) {
+                let depth = p..k.min(p + KC);
+                pack_panels(s, b_space, b.rows_in(depth.clone()).cols_in(cols.clone()));
+                let accum = if p == 0 { accum } else { Accum::Add };
+                let epilogue = if depth.end == k { epilogue } else { Epilogue::Store };
+                for i in (0..m).step_by(MC) {
+                    let rows = i..m.min(i + MC);
+                    let mut a = a.rows_in(rows.clone()).cols_in(depth.clone());
+                    if !a.is_adjacent() {
+                        let mut copy = MatMut::from_prefix(a_space, depth.len(), rows.len());
+                        lanes::copy_padded(s, copy.reborrow(), a.t());
+                        a = Mat::from_prefix(a_space, depth.len(), rows.len()).t();
+                    }
+                    let mut rest = c.reborrow().rows_in(rows).cols_in(cols.clone());
+                    for (q, first) in (0..cols.len()).step_by(PANEL).enumerate() {
+                        let width = PANEL.min(cols.len() - first);
+                        let (c, right) = rest.cut_col(width);
+                        rest = right;
+                        let panel = &b_space[q * depth.len() * PANEL..];
+                        let b = Mat::from_prefix(panel, depth.len(), PANEL).cols_in(0..width);
+                        let origin = (origin.0 + i, origin.1 + j + first);
+                        s.vectorize(micro::Tiles { c, accum, a, b, epilogue, origin });
                     }
                 }
             }

@@ -13,7 +13,7 @@ use super::activation::{Activation, WithActivation};
 use super::unary::{self, Unary};
 use crate::error::{ErrorKind, Result, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
-use crate::gemm::{self, Accum, Bias, Store, Through, Update};
+use crate::gemm::{self, Accum, Done, Epilogue, Then, Through};
 use crate::lanes::{self, Map};
 use crate::optim::sgd;
 use crate::simd::Simd;
@@ -54,16 +54,17 @@ pub fn forward(
     expect_shape(OP, "y", &[x.rows(), w.cols()], &[y.rows(), y.cols()])?;
     y.expect_adjacent(OP, "y")?;
     let b = check_bias(OP, "b", b, w.cols())?;
+    if activation == Activation::Identity {
+        gemm::product(exec, y, Accum::Replace, x, w, b.map_or(Epilogue::Store, Epilogue::Bias), Done, scratch);
+        return Ok(());
+    }
 
     struct Call<'a, 'b>(&'b Exec, MatMut<'a>, Mat<'a>, Mat<'a>, Option<Mat<'a>>, &'b mut [f32]);
     impl WithActivation for Call<'_, '_> {
         fn call<F: Unary>(self, f: F) {
             let Call(exec, y, x, w, b, scratch) = self;
-            let then = unary::Forward(f);
-            match b {
-                Some(b) => gemm::product(exec, y, Accum::Replace, x, w, Bias(b, then), scratch),
-                None => gemm::product(exec, y, Accum::Replace, x, w, gemm::Then(then), scratch),
-            }
+            let epilogue = b.map_or(Epilogue::Store, Epilogue::Bias);
+            gemm::product(exec, y, Accum::Replace, x, w, epilogue, Then(unary::InPlace(f)), scratch);
         }
     }
     activation.with(Call(exec, y, x, w, b, scratch));
@@ -91,7 +92,7 @@ pub fn backward_input(
     expect_shape(OP, "dx", &[x.rows(), x.cols()], &[dx.rows(), dx.cols()])?;
     dx.expect_adjacent(OP, "dx")?;
     if through == Activation::Identity {
-        gemm::product(exec, dx, Accum::Replace, dy, w.t(), Store, scratch);
+        gemm::product(exec, dx, Accum::Replace, dy, w.t(), Epilogue::Store, Done, scratch);
         return Ok(());
     }
     x.expect_adjacent(OP, "x")?;
@@ -100,7 +101,7 @@ pub fn backward_input(
     impl WithActivation for Call<'_, '_> {
         fn call<F: Unary>(self, f: F) {
             let Call(exec, dx, dy, w, x, scratch) = self;
-            gemm::product(exec, dx, Accum::Replace, dy, w.t(), Through(unary::Backward(f), x), scratch);
+            gemm::product(exec, dx, Accum::Replace, dy, w.t(), Epilogue::Store, Through(unary::BackwardInPlace(f), x), scratch);
         }
     }
     through.with(Call(exec, dx, dy, w, x, scratch));
@@ -126,9 +127,9 @@ pub fn backward_params(
     let db = check_bias_mut(OP, "db", db, dy.cols())?;
     if dw.cols() == 1 {
         // One chain in the order of the batch, as for more outputs: the product of the transposes has many columns.
-        gemm::product(exec, dw.t(), accum, dy.t(), x, Store, scratch);
+        gemm::product(exec, dw.t(), accum, dy.t(), x, Epilogue::Store, Done, scratch);
     } else {
-        gemm::product(exec, dw, accum, x.t(), dy, Store, scratch);
+        gemm::product(exec, dw, accum, x.t(), dy, Epilogue::Store, Done, scratch);
     }
     if let Some(db) = db {
         sum_rows(exec, db, dy, lanes::Collect(accum), scratch);
@@ -153,11 +154,11 @@ pub fn backward_sgd(
     const OP: &str = "linear::backward_sgd";
     check_params(OP, exec, w.as_mat(), "w", dy, x, scratch)?;
     let b = check_bias_mut(OP, "b", b, dy.cols())?;
-    let update = Update(sgd::Plain { lr });
+    let update = Epilogue::Sgd { lr };
     if w.cols() == 1 {
-        gemm::product(exec, w.t(), Accum::Replace, dy.t(), x, update, scratch);
+        gemm::product(exec, w.t(), Accum::Replace, dy.t(), x, update, Done, scratch);
     } else {
-        gemm::product(exec, w, Accum::Replace, x.t(), dy, update, scratch);
+        gemm::product(exec, w, Accum::Replace, x.t(), dy, update, Done, scratch);
     }
     if let Some(b) = b {
         sum_rows(exec, b, dy, sgd::Plain { lr }, scratch);

@@ -33,3 +33,25 @@ impl<F: Unary> Map<2, 1> for Backward<F> {
         [self.0.backward(s, dy, saved)]
     }
 }
+
+/// `y = f(y)`, element by element in place.
+#[derive(Clone, Copy)]
+pub(crate) struct InPlace<F>(pub(crate) F);
+
+impl<F: Unary> Map<0, 1> for InPlace<F> {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, _: [S::F32; 0], [x]: [S::F32; 1]) -> [S::F32; 1] {
+        [self.0.forward(s, x)]
+    }
+}
+
+/// `dy = dy·f'`, element by element in place, from the saved value.
+#[derive(Clone, Copy)]
+pub(crate) struct BackwardInPlace<F>(pub(crate) F);
+
+impl<F: Unary> Map<1, 1> for BackwardInPlace<F> {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [saved]: [S::F32; 1], [dy]: [S::F32; 1]) -> [S::F32; 1] {
+        [self.0.backward(s, dy, saved)]
+    }
+}

@@ -35,7 +35,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `LANES` truths.
     type Mask: Copy;
 
-    /// Runs `kernel` inside the tier's shell.
+    /// Runs `kernel` inside a shell of the tier, which is a call of its own: a kernel that is large and used in several
+    /// places enters a second shell rather than be compiled in each of them.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
 
     /// All lanes `x`.

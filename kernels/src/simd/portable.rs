@@ -43,7 +43,11 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
-        kernel.run(self)
+        #[inline(never)]
+        fn shell<K: Kernel>(token: Portable, kernel: K) -> K::Output {
+            kernel.run(token)
+        }
+        shell(self, kernel)
     }
 
     #[inline(always)]

@@ -24,7 +24,11 @@ impl Simd for Scalar {
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
-        kernel.run(self)
+        #[inline(never)]
+        fn shell<K: Kernel>(token: Scalar, kernel: K) -> K::Output {
+            kernel.run(token)
+        }
+        shell(self, kernel)
     }
 
     #[inline(always)]

@@ -54,7 +54,7 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
-        #[inline]
+        #[inline(never)]
         #[target_feature(enable = "avx2,fma")]
         fn shell<K: Kernel>(token: Avx2, kernel: K) -> K::Output {
             kernel.run(token)
@@ -221,7 +221,7 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
-        #[inline]
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
         fn shell<K: Kernel>(token: Avx512, kernel: K) -> K::Output {
             kernel.run(token)
