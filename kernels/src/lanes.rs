@@ -13,6 +13,10 @@
 
 #![allow(unsafe_code)] // Fence 3: pointers into blocks whose bounds `Mat` and `MatMut` have established.
 
+mod map;
+
+pub(crate) use map::map;
+
 use crate::gemm::Accum;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut};
@@ -22,9 +26,6 @@ pub(crate) const VIRTUAL_LANES: usize = 64;
 
 /// Rows in one block of a sum down a column.
 pub(crate) const BLOCK_ROWS: usize = 256;
-
-/// Elements of a row that are gathered at a time when an operand's columns are not adjacent.
-const STAGE: usize = 128;
 
 /// A function of registers: `O` outputs from `I` inputs, element by element.
 pub(crate) trait Map<const I: usize, const O: usize>: Copy + Send + Sync {
@@ -60,9 +61,9 @@ pub(crate) trait ColFold<const I: usize, const P: usize, const A: usize>: Copy +
 #[derive(Clone, Copy)]
 pub(crate) struct Same;
 
-impl Map<1, 1> for Same {
+impl<const N: usize> Map<N, N> for Same {
     #[inline(always)]
-    fn eval<S: Simd>(self, _: S, x: [S::F32; 1], _: [S::F32; 1]) -> [S::F32; 1] {
+    fn eval<S: Simd>(self, _: S, x: [S::F32; N], _: [S::F32; N]) -> [S::F32; N] {
         x
     }
 }
@@ -91,6 +92,57 @@ impl ColFold<1, 0, 1> for Sum {
     #[inline(always)]
     fn step<S: Simd>(self, s: S, [acc]: [S::F32; 1], [x]: [S::F32; 1], _: [S::F32; 0]) -> [S::F32; 1] {
         [s.add(acc, x)]
+    }
+}
+
+/// `Σ x` along a row.
+#[derive(Clone, Copy)]
+pub(crate) struct RowSum;
+
+impl RowFold<1, 1, 0> for RowSum {
+    const START: f32 = 0.0;
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, [acc]: [S::F32; 1], [x]: [S::F32; 1]) -> ([S::F32; 1], [S::F32; 0]) {
+        ([s.add(acc, x)], [])
+    }
+    #[inline(always)]
+    fn merge<S: Simd>(self, s: S, a: S::F32, b: S::F32) -> S::F32 {
+        s.add(a, b)
+    }
+    #[inline(always)]
+    fn fold<S: Simd>(self, s: S, a: S::F32) -> f32 {
+        s.fold_add(a)
+    }
+}
+
+/// The greatest `x` along a row; NaN where there is one.
+#[derive(Clone, Copy)]
+pub(crate) struct Max;
+
+impl RowFold<1, 1, 0> for Max {
+    const START: f32 = f32::NEG_INFINITY;
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, [acc]: [S::F32; 1], [x]: [S::F32; 1]) -> ([S::F32; 1], [S::F32; 0]) {
+        ([s.maximum(x, acc)], [])
+    }
+    #[inline(always)]
+    fn merge<S: Simd>(self, s: S, a: S::F32, b: S::F32) -> S::F32 {
+        s.maximum(a, b)
+    }
+    #[inline(always)]
+    fn fold<S: Simd>(self, s: S, a: S::F32) -> f32 {
+        if s.any(s.is_nan(a)) { f32::NAN } else { s.fold_max(a) }
+    }
+}
+
+/// Zero.
+#[derive(Clone, Copy)]
+pub(crate) struct Zero;
+
+impl Map<0, 1> for Zero {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, _: [S::F32; 0], _: [S::F32; 1]) -> [S::F32; 1] {
+        [s.zero()]
     }
 }
 
@@ -132,161 +184,6 @@ fn row(mat: Mat<'_>, i: usize) -> Row<*const f32> {
 fn row_mut(mat: &mut MatMut<'_>, i: usize) -> Row<*mut f32> {
     let stride = mat.col_stride();
     Row { start: mat.as_mut_ptr().wrapping_offset(i as isize * mat.row_stride()), stride }
-}
-
-/// `out = f(inp, out)` element by element; all blocks have the shape of `out[0]`.
-#[inline(always)]
-pub(crate) fn map<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
-    s: S,
-    mut out: [MatMut<'_>; O],
-    inp: [Mat<'_>; I],
-    f: F,
-) {
-    let (mut rows, mut cols) = (out[0].rows(), out[0].cols());
-    let mut unit = true;
-    let mut joined = true;
-    for x in &inp {
-        debug_assert_eq!((x.rows(), x.cols()), (rows, cols));
-        unit &= x.col_stride() == 1;
-        joined &= x.row_stride() == cols as isize;
-    }
-    for y in &out {
-        debug_assert_eq!((y.rows(), y.cols()), (rows, cols));
-        unit &= y.col_stride() == 1;
-        joined &= y.row_stride() == cols as isize;
-    }
-    if unit && joined {
-        // Rows that follow each other are one row, with one tail.
-        (rows, cols) = (1, rows * cols);
-    }
-    for i in 0..rows {
-        let mut x = [std::ptr::null(); I];
-        let mut y = [std::ptr::null_mut(); O];
-        if unit {
-            for (x, &mat) in x.iter_mut().zip(&inp) {
-                *x = row(mat, i).start;
-            }
-            for (y, mat) in y.iter_mut().zip(&mut out) {
-                *y = row_mut(mat, i).start;
-            }
-            // SAFETY: each pointer starts a row of `cols` adjacent elements inside its block.
-            unsafe { map_unit(s, cols, y, x, f) };
-        } else {
-            let x = inp.map(|mat| row(mat, i));
-            let mut rows_out = [Row { start: std::ptr::null_mut(), stride: 0 }; O];
-            for (y, mat) in rows_out.iter_mut().zip(&mut out) {
-                *y = row_mut(mat, i);
-            }
-            // SAFETY: each row has `cols` elements, its stride apart, inside its block.
-            unsafe { map_staged(s, cols, rows_out, x, f) };
-        }
-    }
-}
-
-/// [`map`] over rows of adjacent elements.
-///
-/// # Safety
-/// Every pointer is valid for `n` floats, to read (`x`, `y`) and to write (`y`).
-#[inline(always)]
-unsafe fn map_unit<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
-    s: S,
-    n: usize,
-    y: [*mut f32; O],
-    x: [*const f32; I],
-    f: F,
-) {
-    let mut i = 0;
-    while i + S::LANES <= n {
-        let mut a = [s.zero(); I];
-        let mut b = [s.zero(); O];
-        // SAFETY: `i + LANES <= n`, and every pointer is valid for `n` floats.
-        unsafe {
-            for (a, x) in a.iter_mut().zip(x) {
-                *a = s.load(x.add(i));
-            }
-            for (b, y) in b.iter_mut().zip(y) {
-                *b = s.load(y.add(i));
-            }
-            let c = f.eval(s, a, b);
-            for (c, y) in c.into_iter().zip(y) {
-                s.store(y.add(i), c);
-            }
-        }
-        i += S::LANES;
-    }
-    if i < n {
-        let rest = n - i;
-        let mut a = [s.zero(); I];
-        let mut b = [s.zero(); O];
-        // SAFETY: `i + rest = n`, and every pointer is valid for `n` floats.
-        unsafe {
-            for (a, x) in a.iter_mut().zip(x) {
-                *a = s.load_head(x.add(i), rest);
-            }
-            for (b, y) in b.iter_mut().zip(y) {
-                *b = s.load_head(y.add(i), rest);
-            }
-            let c = f.eval(s, a, b);
-            for (c, y) in c.into_iter().zip(y) {
-                s.store_head(y.add(i), rest, c);
-            }
-        }
-    }
-}
-
-/// [`map`] over rows whose elements are not all adjacent: pieces are gathered into adjacent buffers, mapped there and
-/// written back, so the vector code and its results are the same.
-///
-/// # Safety
-/// Every row is valid for `n` elements its stride apart, to read (`x`, `y`) and to write (`y`).
-#[inline(always)]
-unsafe fn map_staged<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
-    s: S,
-    n: usize,
-    y: [Row<*mut f32>; O],
-    x: [Row<*const f32>; I],
-    f: F,
-) {
-    let mut a = [[0.0; STAGE]; I];
-    let mut b = [[0.0; STAGE]; O];
-    let mut i = 0;
-    while i < n {
-        let len = STAGE.min(n - i);
-        let mut from = [std::ptr::null(); I];
-        let mut to = [std::ptr::null_mut(); O];
-        // SAFETY: elements `i..i + len` of each row are valid, and each buffer holds `STAGE >= len`.
-        unsafe {
-            for ((a, x), from) in a.iter_mut().zip(x).zip(&mut from) {
-                let start = x.start.offset(i as isize * x.stride);
-                *from = match x.stride {
-                    1 => start,
-                    // A repeated element is spread once for the whole row.
-                    0 if i > 0 => a.as_ptr(),
-                    stride => {
-                        gather(a.as_mut_ptr(), start, stride, len);
-                        a.as_ptr()
-                    }
-                };
-            }
-            for ((b, y), to) in b.iter_mut().zip(y).zip(&mut to) {
-                let start = y.start.offset(i as isize * y.stride);
-                *to = if y.stride == 1 {
-                    start
-                } else {
-                    gather(b.as_mut_ptr(), start, y.stride, len);
-                    b.as_mut_ptr()
-                };
-            }
-            map_unit(s, len, to, from, f);
-            for (b, y) in b.iter().zip(y).filter(|(_, y)| y.stride != 1) {
-                let start = y.start.offset(i as isize * y.stride);
-                for (j, &value) in b[..len].iter().enumerate() {
-                    start.offset(j as isize * y.stride).write(value);
-                }
-            }
-        }
-        i += len;
-    }
 }
 
 /// Copies `n` elements that are `stride` apart to adjacent places.
@@ -557,6 +454,64 @@ pub(crate) fn map_cols<S: Simd, F: ColMap<I, P, O>, const I: usize, const P: usi
             }
         }
         j += S::LANES;
+    }
+}
+
+/// Row `i` of `y` becomes the rows of `table` that its share of `tokens` names, side by side. Columns must be adjacent
+/// in both.
+#[inline(always)]
+pub(crate) fn gather_rows<S: Simd>(s: S, mut y: MatMut<'_>, table: Mat<'_>, tokens: &[i64]) {
+    let dim = table.cols();
+    if y.is_empty() || dim == 0 {
+        return;
+    }
+    let context = y.cols() / dim;
+    assert_eq!(tokens.len(), y.rows() * context);
+    for (i, tokens) in tokens.chunks_exact(context).enumerate() {
+        let start = row_mut(&mut y, i).start;
+        for (g, &token) in tokens.iter().enumerate() {
+            assert!((token as u64) < table.rows() as u64, "tokens are checked at the door");
+            let from = row(table, token as usize).start;
+            let to = start.wrapping_add(g * dim);
+            let mut j = 0;
+            while j < dim {
+                // SAFETY: `from` and `to` have `dim` columns, in row `token` of the table and group `g` of row `i`.
+                unsafe { s.store_head(to.add(j), dim - j, s.load_head(from.add(j), dim - j)) };
+                j += S::LANES;
+            }
+        }
+    }
+}
+
+/// Adds each group of `table.cols()` columns of `y` to the row of `table` that its token names, in the order of the
+/// tokens. `table` is rows `first..` of the whole; tokens outside it are passed over. Columns must be adjacent in both.
+#[inline(always)]
+pub(crate) fn scatter_add_rows<S: Simd>(s: S, mut table: MatMut<'_>, first: usize, y: Mat<'_>, tokens: &[i64]) {
+    let dim = table.cols();
+    if y.is_empty() || dim == 0 {
+        return;
+    }
+    let context = y.cols() / dim;
+    assert_eq!(tokens.len(), y.rows() * context);
+    for (i, tokens) in tokens.chunks_exact(context).enumerate() {
+        let start = row(y, i).start;
+        for (g, &token) in tokens.iter().enumerate() {
+            let at = (token as usize).wrapping_sub(first);
+            if at >= table.rows() {
+                continue;
+            }
+            let from = start.wrapping_add(g * dim);
+            let to = row_mut(&mut table, at).start;
+            let mut j = 0;
+            while j < dim {
+                // SAFETY: `from` and `to` have `dim` columns, in group `g` of row `i` and row `at` of the table.
+                unsafe {
+                    let sum = s.add(s.load_head(to.add(j), dim - j), s.load_head(from.add(j), dim - j));
+                    s.store_head(to.add(j), dim - j, sum);
+                }
+                j += S::LANES;
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod par;
 pub mod op;
 pub mod optim;
 mod simd;
+pub mod scalar;
 pub mod view;
 
 pub use error::{Error, ErrorKind, Result};

@@ -64,6 +64,7 @@ mod index;
 mod iter;
 mod layout;
 mod mat;
+mod nest;
 mod reshape;
 mod shared;
 #[cfg(test)]
@@ -76,6 +77,7 @@ use std::ptr::NonNull;
 pub use self::index::Index;
 pub use self::iter::{Iter, Pieces};
 pub use self::mat::{Mat, MatMut};
+pub(crate) use self::nest::{Axis, Cut, Nest, Walk};
 pub use self::reshape::broadcast_shape;
 
 use self::iter::Offsets;
@@ -294,6 +296,13 @@ impl<'a, T: Element> ViewMut<'a, T> {
         }
         for offset in Offsets::new(self.layout) {
             self.store(offset, value);
+        }
+    }
+
+    /// Writes what `f` returns to each element, in logical order.
+    pub fn fill_with(&mut self, mut f: impl FnMut() -> T) {
+        for offset in Offsets::new(self.layout) {
+            self.store(offset, f());
         }
     }
 

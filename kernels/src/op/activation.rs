@@ -2,8 +2,12 @@
 
 use super::sigmoid::Sigmoid;
 use super::tanh::Tanh;
-use super::unary::Unary;
+use super::unary::{self, Unary};
+use crate::error::{Result, expect_shape};
+use crate::exec::{Axis, BlockKernel, Exec};
+use crate::lanes::{self, Map};
 use crate::simd::Simd;
+use crate::view::{Mat, MatMut};
 
 /// An activation function. All of these have a gradient that their output determines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -48,5 +52,57 @@ impl Activation {
             Activation::Tanh => work.call(Tanh),
             Activation::Sigmoid => work.call(Sigmoid),
         }
+    }
+}
+
+/// `y = activation(x)`, element by element; shapes are equal.
+///
+/// # Errors
+/// If the shapes differ.
+pub fn forward(exec: &Exec, y: MatMut<'_>, x: Mat<'_>, activation: Activation) -> Result<()> {
+    expect_shape("activation::forward", "y", &[x.rows(), x.cols()], &[y.rows(), y.cols()])?;
+    struct Call<'a, 'b>(&'b Exec, MatMut<'a>, Mat<'a>);
+    impl WithActivation for Call<'_, '_> {
+        fn call<F: Unary>(self, f: F) {
+            let Call(exec, y, x) = self;
+            exec.blocks(nanoseconds(x), Axis::Rows, 1, [y], [x], OnRows(unary::Forward(f)));
+        }
+    }
+    activation.with(Call(exec, y, x));
+    Ok(())
+}
+
+/// `dx = dy·activation'`, element by element, from the activation's output `y`; shapes are equal.
+///
+/// # Errors
+/// If the shapes differ.
+pub fn backward(exec: &Exec, dx: MatMut<'_>, dy: Mat<'_>, y: Mat<'_>, activation: Activation) -> Result<()> {
+    const OP: &str = "activation::backward";
+    expect_shape(OP, "dy", &[y.rows(), y.cols()], &[dy.rows(), dy.cols()])?;
+    expect_shape(OP, "dx", &[y.rows(), y.cols()], &[dx.rows(), dx.cols()])?;
+    struct Call<'a, 'b>(&'b Exec, MatMut<'a>, [Mat<'a>; 2]);
+    impl WithActivation for Call<'_, '_> {
+        fn call<F: Unary>(self, f: F) {
+            let Call(exec, dx, inp) = self;
+            exec.blocks(nanoseconds(inp[0]), Axis::Rows, 1, [dx], inp, OnRows(unary::Backward(f)));
+        }
+    }
+    activation.with(Call(exec, dx, [dy, y]));
+    Ok(())
+}
+
+/// Nanoseconds of one core, for the split over threads.
+fn nanoseconds(x: Mat<'_>) -> usize {
+    x.rows().saturating_mul(x.cols()) / 5
+}
+
+/// A function of registers over a range of rows.
+#[derive(Clone, Copy)]
+struct OnRows<F>(F);
+
+impl<F: Map<I, 1>, const I: usize> BlockKernel<1, I> for OnRows<F> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, _: usize, out: [MatMut<'_>; 1], inp: [Mat<'_>; I]) {
+        lanes::map(s, out, inp, self.0);
     }
 }

@@ -55,6 +55,8 @@ impl Default for Config {
 pub struct Saved<'a> {
     /// The mean of each column.
     pub mean: Mat<'a>,
+    /// The variance of each column, as [`Variance`] has it.
+    pub var: Mat<'a>,
     /// `1/√(var + eps)` of each column.
     pub inv_std: Mat<'a>,
 }
@@ -67,6 +69,20 @@ pub struct Statistics<'a> {
     pub var: MatMut<'a>,
     /// `1/√(var + eps)` of each column.
     pub inv_std: MatMut<'a>,
+}
+
+impl Statistics<'_> {
+    /// The same statistics for a shorter time.
+    #[must_use]
+    pub fn reborrow(&mut self) -> Statistics<'_> {
+        Statistics { mean: self.mean.reborrow(), var: self.var.reborrow(), inv_std: self.inv_std.reborrow() }
+    }
+
+    /// The statistics once they are written.
+    #[must_use]
+    pub fn as_saved(&self) -> Saved<'_> {
+        Saved { mean: self.mean.as_mat(), var: self.var.as_mat(), inv_std: self.inv_std.as_mat() }
+    }
 }
 
 /// The gradients that the backward pass writes.
@@ -135,7 +151,7 @@ pub fn forward_with(
     activation: Activation,
 ) -> Result<()> {
     const OP: &str = "batch_norm::forward_with";
-    let Saved { mean, inv_std } = saved;
+    let Saved { mean, inv_std, .. } = saved;
     check(OP, x, [("y", y.as_mat())], &[("mean", mean), ("inv_std", inv_std), ("gamma", gamma), ("beta", beta)])?;
 
     struct Call<'a, 'b>(&'b Exec, MatMut<'a>, [Mat<'a>; 5]);
@@ -146,6 +162,51 @@ pub fn forward_with(
         }
     }
     activation.with(Call(exec, y, [x, mean, inv_std, gamma, beta]));
+    Ok(())
+}
+
+/// Joins a batch of `rows` to running statistics: `running = (1 - momentum)·running + momentum·batch`, all
+/// `1 x features`. As in PyTorch the running variance is the unbiased one, whichever the batch was normalised with.
+///
+/// # Errors
+/// If shapes do not match or columns are not adjacent.
+pub fn update_running(
+    exec: &Exec,
+    running_mean: MatMut<'_>,
+    running_var: MatMut<'_>,
+    batch: Saved<'_>,
+    rows: usize,
+    config: Config,
+    momentum: f32,
+) -> Result<()> {
+    const OP: &str = "batch_norm::update_running";
+    let Saved { mean, var, .. } = batch;
+    let running = [("running_mean", running_mean.as_mat()), ("running_var", running_var.as_mat())];
+    check(OP, mean, [], &[("mean", mean), ("var", var), running[0], running[1]])?;
+    let bessel = match config.variance {
+        Variance::Biased if rows > 1 => rows as f32 / (rows - 1) as f32,
+        Variance::Biased | Variance::Unbiased => 1.0,
+    };
+    let kernel = Running { momentum, bessel };
+    exec.blocks(mean.cols(), Axis::Cols, 16, [running_mean, running_var], [mean, var], kernel);
+    Ok(())
+}
+
+/// Sets the statistics that [`forward_with`] takes from a mean and a variance, all `1 x features`.
+///
+/// # Errors
+/// If shapes do not match or columns are not adjacent.
+pub fn set_statistics(
+    exec: &Exec,
+    statistics: &mut Statistics<'_>,
+    mean: Mat<'_>,
+    var: Mat<'_>,
+    eps: f32,
+) -> Result<()> {
+    let Statistics { mean: to_mean, var: to_var, inv_std } = statistics.reborrow();
+    let out = [("to mean", to_mean.as_mat()), ("to var", to_var.as_mat()), ("inv_std", inv_std.as_mat())];
+    check("batch_norm::set_statistics", mean, [], &[("mean", mean), ("var", var), out[0], out[1], out[2]])?;
+    exec.blocks(mean.cols(), Axis::Cols, 16, [to_mean, to_var, inv_std], [mean, var], Given { eps });
     Ok(())
 }
 
@@ -172,7 +233,7 @@ pub fn backward(
 ) -> Result<()> {
     const OP: &str = "batch_norm::backward";
     let Grads { dx, dgamma, dbeta } = grads;
-    let Saved { mean, inv_std } = saved;
+    let Saved { mean, inv_std, .. } = saved;
     let divisor = divisor(OP, x, config)?;
     let per_column =
         [("dgamma", dgamma.as_mat()), ("dbeta", dbeta.as_mat()), ("mean", mean), ("inv_std", inv_std), ("gamma", gamma)];
@@ -366,5 +427,40 @@ impl Map<1, 1> for InvStd {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, [var]: [S::F32; 1], _: [S::F32; 1]) -> [S::F32; 1] {
         [s.div(s.splat(1.0), s.sqrt(s.add(var, s.splat(self.0))))]
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Running {
+    momentum: f32,
+    bessel: f32,
+}
+
+impl BlockKernel<2, 2> for Running {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, _: usize, out: [MatMut<'_>; 2], batch: [Mat<'_>; 2]) {
+        lanes::map(s, out, batch, self);
+    }
+}
+
+impl Map<2, 2> for Running {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [mean, var]: [S::F32; 2], old: [S::F32; 2]) -> [S::F32; 2] {
+        let (new, kept) = (s.splat(self.momentum), s.splat(1.0 - self.momentum));
+        let var = s.mul(var, s.splat(self.bessel));
+        [s.fma(new, mean, s.mul(kept, old[0])), s.fma(new, var, s.mul(kept, old[1]))]
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Given {
+    eps: f32,
+}
+
+impl BlockKernel<3, 2> for Given {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, _: usize, [mean, var, inv_std]: [MatMut<'_>; 3], given: [Mat<'_>; 2]) {
+        lanes::map(s, [mean, var], given, lanes::Same);
+        lanes::map(s, [inv_std], [given[1]], InvStd(self.eps));
     }
 }

@@ -2,6 +2,8 @@
 
 pub mod activation;
 pub mod batch_norm;
+pub mod cross_entropy;
+pub mod embedding;
 pub mod linear;
 pub(crate) mod sigmoid;
 pub(crate) mod tanh;

@@ -21,6 +21,8 @@ mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(crate) use scalar::Scalar;
+
 use crate::error::{ErrorKind, Result};
 
 /// The lanes of one register and what can be done with them.
@@ -115,6 +117,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn is_nan(self, a: Self::F32) -> Self::Mask {
         self.not(self.eq(a, a))
     }
+    /// Whether any lane is true.
+    fn any(self, m: Self::Mask) -> bool;
     /// The truths reversed.
     fn not(self, m: Self::Mask) -> Self::Mask;
     /// All lanes zero.

@@ -170,6 +170,10 @@ impl Simd for Portable {
     fn not(self, m: f32x8) -> f32x8 {
         !m
     }
+    #[inline(always)]
+    fn any(self, m: f32x8) -> bool {
+        m.any()
+    }
 
     #[inline(always)]
     fn zip(self, a: f32x8, b: f32x8) -> (f32x8, f32x8) {

@@ -147,6 +147,10 @@ impl Simd for Scalar {
     fn not(self, m: bool) -> bool {
         !m
     }
+    #[inline(always)]
+    fn any(self, m: bool) -> bool {
+        m
+    }
 
     #[inline(always)]
     fn zip(self, a: f32, b: f32) -> (f32, f32) {

@@ -168,6 +168,10 @@ impl Simd for Avx2 {
     fn not(self, m: __m256) -> __m256 {
         intrinsics!(_mm256_xor_ps(m, _mm256_castsi256_ps(_mm256_set1_epi32(-1))))
     }
+    #[inline(always)]
+    fn any(self, m: __m256) -> bool {
+        intrinsics!(_mm256_movemask_ps(m)) != 0
+    }
 
     #[inline(always)]
     fn zip(self, a: __m256, b: __m256) -> (__m256, __m256) {
@@ -311,6 +315,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn not(self, m: __mmask16) -> __mmask16 {
         !m
+    }
+    #[inline(always)]
+    fn any(self, m: __mmask16) -> bool {
+        m != 0
     }
 
     #[inline(always)]

@@ -351,6 +351,18 @@ impl<'a> Mat<'a> {
         Self::wrap(Raw { first: NonNull::from(data).cast(), rows, cols, row_stride: cols as isize, col_stride: 1 })
     }
 
+    /// The block of a kernel's operand that begins at `first`.
+    ///
+    /// # Safety
+    /// Every index of `shape` leads, by `strides`, to an element that is borrowed for `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_parts(first: *const f32, shape: [usize; 2], strides: [isize; 2]) -> Self {
+        debug_assert!(!first.is_null());
+        // SAFETY: an address inside a buffer or at its end is not null.
+        let first = unsafe { NonNull::new_unchecked(first.cast_mut()) };
+        Self::wrap(Raw { first, rows: shape[0], cols: shape[1], row_stride: strides[0], col_stride: strides[1] })
+    }
+
     /// All of `data` as one row.
     #[inline]
     #[must_use]
@@ -421,6 +433,18 @@ impl<'a> MatMut<'a> {
         Self::wrap(Raw { first: NonNull::from(data).cast(), rows, cols, row_stride: cols as isize, col_stride: 1 })
     }
 
+    /// The block of a kernel's output that begins at `first`.
+    ///
+    /// # Safety
+    /// Every index of `shape` leads, by `strides`, to an element of its own that is borrowed mutably for `'a`.
+    #[inline]
+    pub(crate) unsafe fn from_parts(first: *mut f32, shape: [usize; 2], strides: [isize; 2]) -> Self {
+        debug_assert!(!first.is_null());
+        // SAFETY: an address inside a buffer or at its end is not null.
+        let first = unsafe { NonNull::new_unchecked(first) };
+        Self::wrap(Raw { first, rows: shape[0], cols: shape[1], row_stride: strides[0], col_stride: strides[1] })
+    }
+
     /// All of `data` as one row.
     #[inline]
     #[must_use]
@@ -436,6 +460,15 @@ impl<'a> MatMut<'a> {
     #[must_use]
     pub const fn as_mut_ptr(&mut self) -> *mut f32 {
         self.raw.first.as_ptr()
+    }
+
+    /// One element to write, which a kernel knows to be inside.
+    #[inline]
+    pub(crate) fn at(&mut self, row: usize, col: usize) -> &mut f32 {
+        assert!(row < self.raw.rows && col < self.raw.cols, "a kernel wrote outside its matrix");
+        let offset = row as isize * self.raw.row_stride + col as isize * self.raw.col_stride;
+        // SAFETY: the constructor found every element of the matrix inside its buffer, which is borrowed for writing.
+        unsafe { &mut *self.raw.first.as_ptr().offset(offset) }
     }
 
     /// The same elements, for reading while this matrix is borrowed.

@@ -1,0 +1,271 @@
+//! Cross-entropy of logits against class labels, with its softmax: `loss = -ln softmax(logits)[label]`, row by row.
+//!
+//! With the row maximum `m` taken off, nothing overflows and the loss is `ln Σ e^(l - m) - (l[label] - m)`. The maximum
+//! itself has no gradient: it cancels. Of the rest,
+//!
+//! ```text
+//! dloss/dl[j] = e^(l[j] - m)/Σ e^(l - m) - [j = label] = softmax(l)[j] - [j = label]
+//! ```
+//!
+//! so each row of the gradient sums to zero: it pulls the label's logit up by what it pushes the others down. The
+//! notebook takes ten small steps for this, and one line in exercise 2. A row of `-inf` gives NaN, as in PyTorch.
+
+use crate::error::{ErrorKind, Result, expect_indices, expect_shape};
+use crate::exec::{Axis, BlockKernel, Exec};
+use crate::lanes::{self, Map, RowFold};
+use crate::math;
+use crate::simd::Simd;
+use crate::view::{Mat, MatMut};
+
+/// Nanoseconds of one core an element, for the split over threads.
+const NS: f64 = 0.3;
+
+/// Rows whose logarithms are taken together.
+const ROWS: usize = 64;
+
+/// The loss of each row: `losses` has one element for each row of `logits` (`batch x classes`), `labels` likewise.
+///
+/// # Errors
+/// If shapes do not match, or a label is not in `0..classes`; then nothing is written.
+pub fn forward(exec: &Exec, losses: &mut [f32], logits: Mat<'_>, labels: &[i64]) -> Result<()> {
+    check("cross_entropy::forward", losses.len(), logits, labels)?;
+    let losses = MatMut::from_row(losses).t();
+    exec.blocks(nanoseconds(logits), Axis::Rows, 1, [losses], [logits], Forward { labels });
+    Ok(())
+}
+
+/// The gradient of the logits, `dlogits[i] = dlosses[i]·(softmax(logits[i]) - onehot(labels[i]))`; overwritten.
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward(
+    exec: &Exec,
+    dlogits: MatMut<'_>,
+    dlosses: &[f32],
+    logits: Mat<'_>,
+    labels: &[i64],
+) -> Result<()> {
+    const OP: &str = "cross_entropy::backward";
+    check(OP, dlosses.len(), logits, labels)?;
+    expect_shape(OP, "dlogits", &[logits.rows(), logits.cols()], &[dlogits.rows(), dlogits.cols()])?;
+    let kernel = Backward { labels, dloss: |i| dlosses[i] };
+    exec.blocks(nanoseconds(logits), Axis::Rows, 1, [dlogits], [logits], kernel);
+    Ok(())
+}
+
+/// [`forward`], and [`backward`] with every `dlosses[i] = dloss`, in one pass over the logits and with the same bits.
+///
+/// # Errors
+/// As [`forward`].
+pub fn forward_backward(
+    exec: &Exec,
+    losses: &mut [f32],
+    dlogits: MatMut<'_>,
+    dloss: f32,
+    logits: Mat<'_>,
+    labels: &[i64],
+) -> Result<()> {
+    const OP: &str = "cross_entropy::forward_backward";
+    check(OP, losses.len(), logits, labels)?;
+    expect_shape(OP, "dlogits", &[logits.rows(), logits.cols()], &[dlogits.rows(), dlogits.cols()])?;
+    let out = [MatMut::from_row(losses).t(), dlogits];
+    exec.blocks(nanoseconds(logits), Axis::Rows, 1, out, [logits], Both { labels, dloss });
+    Ok(())
+}
+
+/// The mean of the losses, summed along a row in the written order. Of none it is NaN.
+#[must_use]
+pub fn mean(exec: &Exec, losses: &[f32]) -> f32 {
+    let mut mean = [0.0];
+    exec.blocks(losses.len() / 16, Axis::Cols, 1, [MatMut::from_row(&mut mean)], [], Mean { losses });
+    mean[0]
+}
+
+fn nanoseconds(logits: Mat<'_>) -> usize {
+    (logits.rows() as f64 * logits.cols() as f64 * NS) as usize
+}
+
+fn check(op: &'static str, losses: usize, logits: Mat<'_>, labels: &[i64]) -> Result<()> {
+    let batch = logits.rows();
+    for (arg, got) in [("losses", losses), ("labels", labels.len())] {
+        if got != batch {
+            return Err(ErrorKind::Length { op, arg, want: batch, got }.into());
+        }
+    }
+    expect_indices(op, "labels", labels, logits.cols())
+}
+
+#[derive(Clone, Copy)]
+struct Forward<'a> {
+    labels: &'a [i64],
+}
+
+impl BlockKernel<1, 1> for Forward<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, start: usize, [mut losses]: [MatMut<'_>; 1], [logits]: [Mat<'_>; 1]) {
+        in_chunks(s, &mut losses, |i| {
+            let max = row_max(s, i, logits);
+            let [sum] = lanes::fold_row(s, i, [], [logits], SumExp { max });
+            (sum, label_logit(logits, i, self.labels[start + i]) - max)
+        });
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Mean<'a> {
+    losses: &'a [f32],
+}
+
+impl BlockKernel<1, 0> for Mean<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, _: usize, [mut mean]: [MatMut<'_>; 1], _: [Mat<'_>; 0]) {
+        let [sum] = lanes::fold_row(s, 0, [], [Mat::from_row(self.losses)], lanes::RowSum);
+        *mean.at(0, 0) = sum / self.losses.len() as f32;
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Backward<'a, D> {
+    labels: &'a [i64],
+    dloss: D,
+}
+
+impl<D: Fn(usize) -> f32 + Copy + Send + Sync> BlockKernel<1, 1> for Backward<'_, D> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, start: usize, [mut dlogits]: [MatMut<'_>; 1], [logits]: [Mat<'_>; 1]) {
+        for i in 0..logits.rows() {
+            let max = row_max(s, i, logits);
+            let label = self.labels[start + i];
+            row_gradient(s, i, &mut dlogits, logits, max, label, (self.dloss)(start + i));
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Both<'a> {
+    labels: &'a [i64],
+    dloss: f32,
+}
+
+impl BlockKernel<2, 1> for Both<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S, start: usize, out: [MatMut<'_>; 2], [logits]: [Mat<'_>; 1]) {
+        let [mut losses, mut dlogits] = out;
+        in_chunks(s, &mut losses, |i| {
+            let max = row_max(s, i, logits);
+            let label = self.labels[start + i];
+            let sum = row_gradient(s, i, &mut dlogits, logits, max, label, self.dloss);
+            (sum, label_logit(logits, i, label) - max)
+        });
+    }
+}
+
+/// `losses[i] = ln sum - shift` where `row(i)` gives `(sum, shift)`, the logarithms a register at a time.
+#[inline(always)]
+fn in_chunks<S: Simd>(s: S, losses: &mut MatMut<'_>, mut row: impl FnMut(usize) -> (f32, f32)) {
+    for first in (0..losses.rows()).step_by(ROWS) {
+        let n = ROWS.min(losses.rows() - first);
+        let (mut sums, mut shifts) = ([0.0; ROWS], [0.0; ROWS]);
+        for i in 0..n {
+            (sums[i], shifts[i]) = row(first + i);
+        }
+        let out = losses.reborrow().rows_in(first..first + n).t();
+        lanes::map(s, [out], [Mat::from_row(&sums[..n]), Mat::from_row(&shifts[..n])], LnMinus);
+    }
+}
+
+#[inline(always)]
+fn row_max<S: Simd>(s: S, i: usize, logits: Mat<'_>) -> f32 {
+    let [max] = lanes::fold_row(s, i, [], [logits], lanes::Max);
+    max
+}
+
+/// The label's logit; labels are checked at the door.
+#[inline(always)]
+fn label_logit(logits: Mat<'_>, i: usize, label: i64) -> f32 {
+    logits.get(i, label as usize).unwrap_or(f32::NAN)
+}
+
+/// Writes a row of the gradient and returns `Σ e^(l - max)`.
+#[inline(always)]
+fn row_gradient<S: Simd>(
+    s: S,
+    i: usize,
+    dlogits: &mut MatMut<'_>,
+    logits: Mat<'_>,
+    max: f32,
+    label: i64,
+    dloss: f32,
+) -> f32 {
+    let [sum] = lanes::fold_row(s, i, [dlogits.reborrow()], [logits], WriteExp { max });
+    lanes::map(s, [dlogits.reborrow().rows_in(i..i + 1)], [], Scale(dloss / sum));
+    *dlogits.at(i, label as usize) -= dloss;
+    sum
+}
+
+/// `Σ e^(x - max)`.
+#[derive(Clone, Copy)]
+struct SumExp {
+    max: f32,
+}
+
+impl RowFold<1, 1, 0> for SumExp {
+    const START: f32 = 0.0;
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, [acc]: [S::F32; 1], [x]: [S::F32; 1]) -> ([S::F32; 1], [S::F32; 0]) {
+        ([s.add(acc, math::exp(s, s.sub(x, s.splat(self.max))))], [])
+    }
+    #[inline(always)]
+    fn merge<S: Simd>(self, s: S, a: S::F32, b: S::F32) -> S::F32 {
+        s.add(a, b)
+    }
+    #[inline(always)]
+    fn fold<S: Simd>(self, s: S, a: S::F32) -> f32 {
+        s.fold_add(a)
+    }
+}
+
+/// [`SumExp`], writing the terms.
+#[derive(Clone, Copy)]
+struct WriteExp {
+    max: f32,
+}
+
+impl RowFold<1, 1, 1> for WriteExp {
+    const START: f32 = 0.0;
+    #[inline(always)]
+    fn step<S: Simd>(self, s: S, [acc]: [S::F32; 1], [x]: [S::F32; 1]) -> ([S::F32; 1], [S::F32; 1]) {
+        let e = math::exp(s, s.sub(x, s.splat(self.max)));
+        ([s.add(acc, e)], [e])
+    }
+    #[inline(always)]
+    fn merge<S: Simd>(self, s: S, a: S::F32, b: S::F32) -> S::F32 {
+        s.add(a, b)
+    }
+    #[inline(always)]
+    fn fold<S: Simd>(self, s: S, a: S::F32) -> f32 {
+        s.fold_add(a)
+    }
+}
+
+/// What stands there, times a number.
+#[derive(Clone, Copy)]
+struct Scale(f32);
+
+impl Map<0, 1> for Scale {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, _: [S::F32; 0], [old]: [S::F32; 1]) -> [S::F32; 1] {
+        [s.mul(old, s.splat(self.0))]
+    }
+}
+
+/// `ln sum - shift`.
+#[derive(Clone, Copy)]
+struct LnMinus;
+
+impl Map<2, 1> for LnMinus {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [sum, shift]: [S::F32; 2], _: [S::F32; 1]) -> [S::F32; 1] {
+        [s.sub(math::ln(s, sum), shift)]
+    }
+}

@@ -1,0 +1,20 @@
+//! What the test programs share. Unit tests inside the crate include single files of this folder.
+#![allow(dead_code, reason = "each test program uses a part")]
+
+pub(crate) mod block;
+pub(crate) mod compare;
+pub(crate) mod random;
+pub(crate) mod tiers;
+
+use handgrad_kernels::view::{Mat, MatMut};
+use handgrad_kernels::{Exec, Isa};
+
+/// One thread on `isa`.
+pub(crate) fn serial(isa: Isa) -> Exec {
+    Exec::serial().unwrap().with_isa(isa)
+}
+
+/// Pools of two, three and four threads that split whatever can be split.
+pub(crate) fn pools() -> Vec<Exec> {
+    (2..=4).map(|threads| Exec::with_threads(threads).unwrap().with_min_piece(0)).collect()
+}
