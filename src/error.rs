@@ -31,8 +31,8 @@ pub enum Error {
         /// What came.
         got: f64,
     },
-    /// The network is too large for this machine to address.
-    #[error("the network needs more memory than can be addressed")]
+    /// The network is too large for this machine to address, or to find room for.
+    #[error("the network needs more memory than there is")]
     TooLarge,
     /// A batch does not fit the model.
     #[error("batch: {what} must be {want}, got {got}")]

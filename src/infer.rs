@@ -31,22 +31,22 @@ impl Predictor {
     /// Copies what the trainer has learned so far.
     ///
     /// # Errors
-    /// If the memory cannot be addressed.
+    /// If there is no room for it.
     pub fn new(trainer: &Trainer) -> Result<Self> {
         let Trainer { plan, exec, params, running, .. } = trainer;
-        let copy = |from: &Buffer| {
-            let mut to = Buffer::zeros(from.len());
+        let copy = |from: &Buffer| -> Result<Buffer> {
+            let mut to = Buffer::zeros(from.len())?;
             to.copy_from_slice(from);
-            to
+            Ok(to)
         };
         Ok(Self {
             activations: Activations::new(plan, BLOCK)?,
-            losses: Buffer::zeros(BLOCK),
-            scratch: Buffer::zeros(scratch_len(plan, exec, BLOCK)),
+            losses: Buffer::zeros(BLOCK)?,
+            scratch: Buffer::zeros(scratch_len(plan, exec, BLOCK))?,
             plan: plan.clone(),
             exec: exec.clone(),
-            params: copy(params),
-            running: copy(running),
+            params: copy(params)?,
+            running: copy(running)?,
         })
     }
 

@@ -39,3 +39,8 @@ pub use handgrad_kernels::{Exec, Isa};
 pub use infer::Predictor;
 pub use model::{BatchNorm, Input, Layer, Linear, Loss, Mlp, Variance};
 pub use step::{Options, Trainer};
+
+/// The README, whose example is tested with the others.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

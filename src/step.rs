@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::init;
 use crate::model::{BatchNorm, Input, Loss, Mlp, number, size};
 use crate::plan::{Kind, Plan};
-use crate::tensors::{Buffer, Slot};
+use crate::tensors::{Buffer, Slot, product, zeros};
 use crate::workspace::{Activations, Gradients, rows, rows_mut, scratch_len, statistics, statistics_mut};
 use handgrad_kernels::Exec;
 use handgrad_kernels::gemm::Accum;
@@ -101,13 +101,13 @@ impl Trainer {
             max_batch,
             lr,
             input_gradient,
-            params: Buffer::zeros(plan.params.len()),
-            running: Buffer::zeros(plan.running.len()),
-            grads: Buffer::zeros(plan.params.len()),
-            tokens: vec![0; crate::tensors::product(max_batch, context)?],
+            params: Buffer::zeros(plan.params.len())?,
+            running: Buffer::zeros(plan.running.len())?,
+            grads: Buffer::zeros(plan.params.len())?,
+            tokens: zeros(product(max_batch, context)?)?,
             activations: Activations::new(&plan, max_batch)?,
             gradients: Gradients::new(&plan, max_batch, input_gradient || context > 0)?,
-            scratch: Buffer::zeros(scratch_len(&plan, exec, max_batch)),
+            scratch: Buffer::zeros(scratch_len(&plan, exec, max_batch))?,
             plan,
             phase: Phase::Idle,
         };

@@ -19,6 +19,14 @@ pub(crate) fn product(a: usize, b: usize) -> Result<usize> {
     }
 }
 
+/// As many zeros, if there is room for them.
+pub(crate) fn zeros<T: Copy + Default>(len: usize) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| Error::TooLarge)?;
+    values.resize(len, T::default());
+    Ok(values)
+}
+
 /// A buffer of zeros whose first element is aligned to a cache line.
 #[derive(Debug)]
 pub(crate) struct Buffer {
@@ -28,11 +36,11 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    pub(crate) fn zeros(len: usize) -> Self {
-        let floats = vec![0.0; len + LINE];
+    pub(crate) fn zeros(len: usize) -> Result<Self> {
+        let floats = zeros::<f32>(len.checked_add(LINE).ok_or(Error::TooLarge)?)?;
         // Only speed depends on the alignment, so an allocation that cannot be aligned is used as it is.
         let start = floats.as_ptr().align_offset(LINE * size_of::<f32>()).min(LINE);
-        Self { floats, start, len }
+        Ok(Self { floats, start, len })
     }
 }
 

@@ -31,8 +31,8 @@ impl Activations {
         let widths = std::iter::once(plan.width).chain(plan.stages.iter().map(|stage| stage.outputs));
         let values = widths.map(|width| batch_buffer(max_batch, width)).collect::<Result<_>>()?;
         let statistics = plan.stages.iter().map(|stage| match stage.kind {
-            Kind::BatchNorm { .. } => Ok(Buffer::zeros(3 * lines(stage.outputs)?)),
-            Kind::Linear { .. } | Kind::Activation => Ok(Buffer::zeros(0)),
+            Kind::BatchNorm { .. } => Buffer::zeros(3 * lines(stage.outputs)?),
+            Kind::Linear { .. } | Kind::Activation => Buffer::zeros(0),
         });
         Ok(Self { values, statistics: statistics.collect::<Result<_>>()? })
     }
@@ -49,13 +49,13 @@ impl Gradients {
             widest = widest.max(plan.width);
         }
         let flow = [batch_buffer(max_batch, widest)?, batch_buffer(max_batch, widest)?];
-        Ok(Self { flow, losses: Buffer::zeros(lines(max_batch)?) })
+        Ok(Self { flow, losses: Buffer::zeros(lines(max_batch)?)? })
     }
 }
 
 /// Room for `batch` rows of a width.
 fn batch_buffer(batch: usize, width: usize) -> Result<Buffer> {
-    Ok(Buffer::zeros(product(batch, lines(width)?)?))
+    Buffer::zeros(product(batch, lines(width)?)?)
 }
 
 /// Floats of scratch that every stage can do with.

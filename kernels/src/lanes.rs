@@ -13,9 +13,13 @@
 
 #![allow(unsafe_code)] // Fence 3: pointers into blocks whose bounds `Mat` and `MatMut` have established.
 
+mod fold;
 mod map;
+mod short;
 
+pub(crate) use fold::{Fold, RUN, fold_columns, fold_runs, join};
 pub(crate) use map::map;
+pub(crate) use short::{Short, ShortRow, map_short_rows};
 
 use crate::gemm::Accum;
 use crate::simd::Simd;
@@ -143,6 +147,17 @@ impl Map<0, 1> for Zero {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, _: [S::F32; 0], _: [S::F32; 1]) -> [S::F32; 1] {
         [s.zero()]
+    }
+}
+
+/// The sums themselves.
+#[derive(Clone, Copy)]
+pub(crate) struct Totals;
+
+impl<const P: usize, const A: usize> ColMap<A, P, A> for Totals {
+    #[inline(always)]
+    fn eval<S: Simd>(self, _: S, totals: [S::F32; A], _: [S::F32; P]) -> [S::F32; A] {
+        totals
     }
 }
 
@@ -321,85 +336,109 @@ unsafe fn fold_virtual<S: Simd, F: RowFold<I, A, O>, const I: usize, const A: us
 
 /// Sums the columns of `inp` into the rows `out`, each `1 x cols`, in the order given at the top.
 ///
-/// `params` are `1 x cols`. Columns must be adjacent.
+/// `params` are `1 x cols`. `finish` makes what is written of each column's sums. Columns must be adjacent.
 #[inline(always)]
-pub(crate) fn fold_cols<S: Simd, F: ColFold<I, P, A>, const I: usize, const P: usize, const A: usize>(
+pub(crate) fn fold_cols<S, F, G, const I: usize, const P: usize, const A: usize, const O: usize>(
     s: S,
-    mut out: [MatMut<'_>; A],
+    mut out: [MatMut<'_>; O],
     inp: [Mat<'_>; I],
     params: [Mat<'_>; P],
     f: F,
-) {
+    finish: G,
+) where
+    S: Simd,
+    F: ColFold<I, P, A>,
+    G: ColMap<A, P, O>,
+{
     let (rows, cols) = (inp[0].rows(), inp[0].cols());
     debug_assert!(inp.iter().all(|x| x.rows() == rows && x.cols() == cols && x.is_adjacent()));
     debug_assert!(params.iter().all(|p| p.cols() == cols && p.is_adjacent()));
     debug_assert!(out.iter().all(|y| y.cols() == cols && y.is_adjacent()));
-    let mut y = [std::ptr::null_mut(); A];
+    let mut y = [std::ptr::null_mut(); O];
     for (y, mat) in y.iter_mut().zip(&mut out) {
         *y = mat.as_mut_ptr();
     }
     let walk = ColWalk { rows, y, x: inp.map(|x| (x.as_ptr(), x.row_stride())), p: params.map(|p| p.as_ptr()) };
+    // Many columns at a time hide the latency of their chains; what is left over goes together, the last register
+    // partly filled and those behind it empty. The branches fold.
+    let many = if S::LANES == 16 && A + P <= 2 { 8 } else { 4 };
     let mut j = 0;
-    // SAFETY: columns `j..j + width` exist in every block, and columns are adjacent.
+    // SAFETY: the columns exist as far as `width` says, and are adjacent.
     unsafe {
-        if S::LANES == 16 {
-            while j + 4 * S::LANES <= cols {
-                walk.columns::<S, F, 4>(s, j, S::LANES, f);
-                j += 4 * S::LANES;
-            }
-        } else {
-            while j + 2 * S::LANES <= cols {
-                walk.columns::<S, F, 2>(s, j, S::LANES, f);
-                j += 2 * S::LANES;
-            }
-        }
         while j < cols {
-            walk.columns::<S, F, 1>(s, j, S::LANES.min(cols - j), f);
-            j += S::LANES;
+            let width = cols - j;
+            if width >= many * S::LANES {
+                match many {
+                    8 => walk.columns::<S, F, G, A, 8, false>(s, j, many * S::LANES, f, finish),
+                    _ => walk.columns::<S, F, G, A, 4, false>(s, j, many * S::LANES, f, finish),
+                }
+                j += many * S::LANES;
+                continue;
+            }
+            match width.div_ceil(S::LANES) {
+                1 => walk.columns::<S, F, G, A, 1, true>(s, j, width, f, finish),
+                2 => walk.columns::<S, F, G, A, 2, true>(s, j, width, f, finish),
+                3 | 4 => walk.columns::<S, F, G, A, 4, true>(s, j, width, f, finish),
+                _ => walk.columns::<S, F, G, A, 8, true>(s, j, width, f, finish),
+            }
+            break;
         }
     }
 }
 
 /// The operands of [`fold_cols`].
 #[derive(Clone, Copy)]
-struct ColWalk<const I: usize, const P: usize, const A: usize> {
+struct ColWalk<const I: usize, const P: usize, const O: usize> {
     rows: usize,
-    y: [*mut f32; A],
+    y: [*mut f32; O],
     x: [(*const f32, isize); I],
     p: [*const f32; P],
 }
 
-impl<const I: usize, const P: usize, const A: usize> ColWalk<I, P, A> {
-    /// Sums `C` registers of columns from column `j` on; the last register holds `tail` columns.
+impl<const I: usize, const P: usize, const O: usize> ColWalk<I, P, O> {
+    /// Sums `width` columns from column `j` on, in `C` registers; all are full unless `MASKED`.
     ///
     /// # Safety
-    /// Columns `j .. j + (C - 1) * LANES + tail` exist in every operand.
+    /// Columns `j..j + width` exist in every operand.
     #[inline(always)]
-    unsafe fn columns<S: Simd, F: ColFold<I, P, A>, const C: usize>(self, s: S, j: usize, tail: usize, f: F) {
-        let lanes = |c: usize| if c + 1 == C { tail } else { S::LANES };
+    unsafe fn columns<S, F, G, const A: usize, const C: usize, const MASKED: bool>(
+        self,
+        s: S,
+        j: usize,
+        width: usize,
+        f: F,
+        finish: G,
+    ) where
+        S: Simd,
+        F: ColFold<I, P, A>,
+        G: ColMap<A, P, O>,
+    {
+        let lanes: [usize; C] = std::array::from_fn(|c| width.saturating_sub(c * S::LANES));
         let mut p = [[s.zero(); P]; C];
         for (c, p) in p.iter_mut().enumerate() {
             for (p, at) in p.iter_mut().zip(self.p) {
                 // SAFETY: these columns exist.
-                *p = unsafe { s.load_head(at.add(j + c * S::LANES), lanes(c)) };
+                *p = unsafe { s.load_head(at.wrapping_add(j + c * S::LANES), lanes[c]) };
             }
         }
         let mut total = [[s.zero(); A]; C];
+        let mut at = self.x.map(|(start, _)| start.wrapping_add(j));
         let mut first = 0;
         while first < self.rows {
             let end = self.rows.min(first + BLOCK_ROWS);
             let mut acc = [[s.zero(); A]; C];
-            for r in first..end {
+            for _ in first..end {
                 for (c, acc) in acc.iter_mut().enumerate() {
                     let mut x = [s.zero(); I];
-                    for (x, (start, stride)) in x.iter_mut().zip(self.x) {
-                        // SAFETY: row `r` and these columns exist.
-                        *x = unsafe {
-                            let at = start.offset(r as isize * stride).add(j + c * S::LANES);
-                            if C > 1 { s.load(at) } else { s.load_head(at, tail) }
-                        };
+                    for (x, at) in x.iter_mut().zip(at) {
+                        let here = at.wrapping_add(c * S::LANES);
+                        // SAFETY: this row and these columns exist.
+                        *x = unsafe { if MASKED { s.load_head(here, lanes[c]) } else { s.load(here) } };
                     }
                     *acc = f.step(s, *acc, x, p[c]);
+                }
+                for (at, (_, stride)) in at.iter_mut().zip(self.x) {
+                    *at = at.wrapping_offset(stride);
                 }
             }
             for (total, acc) in total.iter_mut().zip(acc) {
@@ -410,9 +449,9 @@ impl<const I: usize, const P: usize, const A: usize> ColWalk<I, P, A> {
             first = end;
         }
         for (c, total) in total.into_iter().enumerate() {
-            for (total, y) in total.into_iter().zip(self.y) {
+            for (result, y) in finish.eval(s, total, p[c]).into_iter().zip(self.y) {
                 // SAFETY: these columns exist.
-                unsafe { s.store_head(y.add(j + c * S::LANES), lanes(c), total) };
+                unsafe { s.store_head(y.wrapping_add(j + c * S::LANES), lanes[c], result) };
             }
         }
     }
@@ -432,28 +471,79 @@ pub(crate) fn map_cols<S: Simd, F: ColMap<I, P, O>, const I: usize, const P: usi
     debug_assert!(inp.iter().all(|x| x.rows() == rows && x.cols() == cols && x.is_adjacent()));
     debug_assert!(out.iter().all(|y| y.rows() == rows && y.cols() == cols && y.is_adjacent()));
     debug_assert!(params.iter().all(|p| p.cols() == cols && p.is_adjacent()));
+    let walk = MapWalk {
+        rows,
+        y: out.each_mut().map(|y| (y.as_mut_ptr(), y.row_stride())),
+        x: inp.map(|x| (x.as_ptr(), x.row_stride())),
+        p: params.map(|p| p.as_ptr()),
+    };
     let mut j = 0;
-    while j < cols {
-        let n = S::LANES.min(cols - j);
-        let mut p = [s.zero(); P];
-        for (p, mat) in p.iter_mut().zip(&params) {
-            // SAFETY: the row has `n` columns from `j` on.
-            *p = unsafe { s.load_head(mat.as_ptr().wrapping_add(j), n) };
+    // SAFETY: the columns exist as far as the width says, and are adjacent.
+    unsafe {
+        while j + 2 * S::LANES <= cols {
+            walk.columns::<S, F, 2, false>(s, j, 2 * S::LANES, f);
+            j += 2 * S::LANES;
         }
-        for i in 0..rows {
-            let mut x = [s.zero(); I];
-            for (x, &mat) in x.iter_mut().zip(&inp) {
-                let at = row(mat, i).start.wrapping_add(j);
-                // SAFETY: row `i` has `n` columns from `j` on.
-                *x = unsafe { if n == S::LANES { s.load(at) } else { s.load_head(at, n) } };
-            }
-            for (y, mat) in f.eval(s, x, p).into_iter().zip(&mut out) {
-                let at = row_mut(mat, i).start.wrapping_add(j);
-                // SAFETY: row `i` has `n` columns from `j` on.
-                unsafe { if n == S::LANES { s.store(at, y) } else { s.store_head(at, n, y) } };
+        while j < cols {
+            walk.columns::<S, F, 1, true>(s, j, cols - j, f);
+            j += S::LANES;
+        }
+    }
+}
+
+/// The operands of [`map_cols`].
+#[derive(Clone, Copy)]
+struct MapWalk<const I: usize, const P: usize, const O: usize> {
+    rows: usize,
+    y: [(*mut f32, isize); O],
+    x: [(*const f32, isize); I],
+    p: [*const f32; P],
+}
+
+impl<const I: usize, const P: usize, const O: usize> MapWalk<I, P, O> {
+    /// At most `width` columns from column `j` on, in `C` registers; all are full unless `MASKED`.
+    ///
+    /// # Safety
+    /// Columns `j..j + width` exist in every operand.
+    #[inline(always)]
+    unsafe fn columns<S: Simd, F: ColMap<I, P, O>, const C: usize, const MASKED: bool>(
+        self,
+        s: S,
+        j: usize,
+        width: usize,
+        f: F,
+    ) {
+        let lanes: [usize; C] = std::array::from_fn(|c| width.saturating_sub(c * S::LANES));
+        let mut p = [[s.zero(); P]; C];
+        for (c, p) in p.iter_mut().enumerate() {
+            for (p, at) in p.iter_mut().zip(self.p) {
+                // SAFETY: these columns exist.
+                *p = unsafe { s.load_head(at.wrapping_add(j + c * S::LANES), lanes[c]) };
             }
         }
-        j += S::LANES;
+        let mut from = self.x.map(|(start, _)| start.wrapping_add(j));
+        let mut to = self.y.map(|(start, _)| start.wrapping_add(j));
+        for _ in 0..self.rows {
+            for (c, &p) in p.iter().enumerate() {
+                let mut x = [s.zero(); I];
+                for (x, at) in x.iter_mut().zip(from) {
+                    let here = at.wrapping_add(c * S::LANES);
+                    // SAFETY: this row and these columns exist.
+                    *x = unsafe { if MASKED { s.load_head(here, lanes[c]) } else { s.load(here) } };
+                }
+                for (y, at) in f.eval(s, x, p).into_iter().zip(to) {
+                    let here = at.wrapping_add(c * S::LANES);
+                    // SAFETY: this row and these columns exist.
+                    unsafe { if MASKED { s.store_head(here, lanes[c], y) } else { s.store(here, y) } };
+                }
+            }
+            for (at, (_, stride)) in from.iter_mut().zip(self.x) {
+                *at = at.wrapping_offset(stride);
+            }
+            for (at, (_, stride)) in to.iter_mut().zip(self.y) {
+                *at = at.wrapping_offset(stride);
+            }
+        }
     }
 }
 
@@ -521,29 +611,35 @@ pub(crate) fn scatter_add_rows<S: Simd>(s: S, mut table: MatMut<'_>, first: usiz
 pub(crate) fn copy_padded<S: Simd>(s: S, mut dst: MatMut<'_>, src: Mat<'_>) {
     debug_assert!(src.rows() <= dst.rows() && src.cols() <= dst.cols() && dst.is_adjacent());
     let (rows, cols) = (src.rows(), src.cols());
-    if src.row_stride() == 1 && src.col_stride() != 1 {
+    if src.row_stride() == 1 && !src.is_adjacent() {
         // The branch folds: one instance a tier.
         match S::LANES {
-            16 => transpose_padded::<S, 16>(s, &mut dst, src),
-            8 => transpose_padded::<S, 8>(s, &mut dst, src),
-            _ => transpose_padded::<S, 1>(s, &mut dst, src),
+            16 => copy_transposed::<S, 16>(s, &mut dst, src),
+            8 => copy_transposed::<S, 8>(s, &mut dst, src),
+            _ => copy_transposed::<S, 1>(s, &mut dst, src),
         }
     } else {
         for i in 0..rows {
-            let (from, to) = (row(src, i), row_mut(&mut dst, i));
-            let mut j = 0;
+            let (from, to) = (row(src, i), row_mut(&mut dst, i).start);
             // SAFETY: both rows have `cols` columns, and those of `dst` are adjacent.
             unsafe {
-                if from.stride == 1 {
-                    while j < cols {
-                        s.store_head(to.start.add(j), cols - j, s.load_head(from.start.add(j), cols - j));
-                        j += S::LANES;
-                    }
-                } else {
-                    gather(to.start, from.start, from.stride, cols);
+                if !src.is_adjacent() {
+                    gather(to, from.start, from.stride, cols);
+                    continue;
+                }
+                let mut j = 0;
+                while j + S::LANES <= cols {
+                    s.store(to.add(j), s.load(from.start.add(j)));
+                    j += S::LANES;
+                }
+                if j < cols {
+                    s.store_head(to.add(j), cols - j, s.load_head(from.start.add(j), cols - j));
                 }
             }
         }
+    }
+    if (rows, cols) == (dst.rows(), dst.cols()) {
+        return;
     }
     for i in 0..dst.rows() {
         let to = row_mut(&mut dst, i);
@@ -558,46 +654,53 @@ pub(crate) fn copy_padded<S: Simd>(s: S, mut dst: MatMut<'_>, src: Mat<'_>) {
 
 /// [`copy_padded`]'s copy for a `src` whose rows are adjacent, in `L x L` blocks, `L` being the lanes of a register.
 #[inline(always)]
-fn transpose_padded<S: Simd, const L: usize>(s: S, dst: &mut MatMut<'_>, src: Mat<'_>) {
+fn copy_transposed<S: Simd, const L: usize>(s: S, dst: &mut MatMut<'_>, src: Mat<'_>) {
     debug_assert_eq!(L, S::LANES);
     let (rows, cols) = (src.rows(), src.cols());
-    let mut j = 0;
-    while j < cols {
-        let width = L.min(cols - j);
-        let mut i = 0;
-        while i < rows {
-            let height = L.min(rows - i);
-            let mut block = [s.zero(); L];
-            for (c, lane) in block.iter_mut().enumerate().take(width) {
-                let column = src.as_ptr().wrapping_offset((j + c) as isize * src.col_stride());
-                // SAFETY: rows `i..i + height` of column `j + c` are adjacent and inside `src`.
-                *lane = unsafe { s.load_head(column.wrapping_add(i), height) };
+    for j in (0..cols).step_by(L) {
+        for i in (0..rows).step_by(L) {
+            let from = src.as_ptr().wrapping_offset(j as isize * src.col_stride()).wrapping_add(i);
+            let to = row_mut(dst, i).start.wrapping_add(j);
+            let (height, width) = (L.min(rows - i), L.min(cols - j));
+            // SAFETY: `height` rows and `width` columns exist from `(i, j)` on, in `src` with adjacent rows and in `dst`
+            // with adjacent columns.
+            unsafe {
+                if height == L && width == L {
+                    transpose_block::<S, L, true>(s, to, dst.row_stride(), from, src.col_stride(), [L, L]);
+                } else {
+                    transpose_block::<S, L, false>(s, to, dst.row_stride(), from, src.col_stride(), [height, width]);
+                }
             }
-            let block = transpose(s, block);
-            for (r, lane) in block.into_iter().enumerate().take(height) {
-                let to = row_mut(dst, i + r).start.wrapping_add(j);
-                // SAFETY: columns `j..j + width` of row `i + r` are adjacent and inside `dst`.
-                unsafe { s.store_head(to, width, lane) };
-            }
-            i += L;
         }
-        j += L;
     }
 }
 
-/// Transposes a square of registers: `log2 L` rounds, each interleaving register `i` with register `i + L/2`.
+/// One block of [`copy_transposed`]; `FULL` if it has `L` rows and columns.
+///
+/// # Safety
+/// `from` is readable for `width` columns `from_stride` apart, each of `height` adjacent elements; `to` is writable for
+/// `height` rows `to_stride` apart, each of `width` adjacent elements.
 #[inline(always)]
-fn transpose<S: Simd, const L: usize>(s: S, mut block: [S::F32; L]) -> [S::F32; L] {
-    let mut round = 1;
-    while round < L {
-        let mut next = block;
-        for i in 0..L / 2 {
-            (next[2 * i], next[2 * i + 1]) = s.zip(block[i], block[i + L / 2]);
-        }
-        block = next;
-        round *= 2;
+unsafe fn transpose_block<S: Simd, const L: usize, const FULL: bool>(
+    s: S,
+    to: *mut f32,
+    to_stride: isize,
+    from: *const f32,
+    from_stride: isize,
+    [height, width]: [usize; 2],
+) {
+    // Loops of constant length, so that the block stays in registers.
+    let mut block = [s.zero(); L];
+    for (c, lane) in block.iter_mut().enumerate() {
+        let at = from.wrapping_offset(c as isize * from_stride);
+        // SAFETY: as the caller says; of a column past the last nothing is read.
+        *lane = unsafe { if FULL { s.load(at) } else { s.load_head(at, if c < width { height } else { 0 }) } };
     }
-    block
+    for (r, lane) in s.transpose(block).into_iter().enumerate() {
+        let at = to.wrapping_offset(r as isize * to_stride);
+        // SAFETY: as the caller says; of a row past the last nothing is written.
+        unsafe { if FULL { s.store(at, lane) } else { s.store_head(at, if r < height { width } else { 0 }, lane) } };
+    }
 }
 
 #[cfg(test)]

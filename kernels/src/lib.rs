@@ -1,4 +1,5 @@
 //! Kernels.
+mod elementwise;
 pub mod error;
 mod exec;
 pub mod gemm;
@@ -7,6 +8,7 @@ mod math;
 mod par;
 pub mod op;
 pub mod optim;
+mod reduce;
 mod simd;
 pub mod scalar;
 pub mod view;

@@ -28,6 +28,11 @@ pub(super) fn is_direct(m: usize, k: usize, n: usize) -> bool {
     k <= DIRECT_K && m.saturating_mul(k).saturating_mul(n) <= DIRECT_WORK
 }
 
+/// Whether all of `B` is one block.
+pub(super) fn fits_block(k: usize, n: usize) -> bool {
+    k <= KC && n <= NC
+}
+
 /// Nanoseconds of one core for a product, from 200 GFLOP/s.
 pub(super) fn nanoseconds(m: usize, k: usize, n: usize) -> usize {
     m.saturating_mul(k).saturating_mul(n) / 100

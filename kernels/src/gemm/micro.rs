@@ -150,28 +150,53 @@ unsafe fn rows<S: Simd, const NV: usize, const MASKED: bool>(s: S, m: usize, pan
     }
 }
 
+impl Panel<'_> {
+    /// Where register `v` of row `i` of `C` lies.
+    #[inline(always)]
+    fn c<S: Simd>(&self, i: usize, v: usize) -> *mut f32 {
+        self.c.wrapping_offset(i as isize * self.c_row).wrapping_add(v * S::LANES)
+    }
+
+    /// Where register `v` of row `i` lies in an operand of the epilogue.
+    #[inline(always)]
+    fn operand<S: Simd>(&self, operand: Mat<'_>, i: usize, v: usize) -> *const f32 {
+        let row = operand.as_ptr().wrapping_offset((self.origin.0 + i) as isize * operand.row_stride());
+        row.wrapping_add(self.origin.1 + v * S::LANES)
+    }
+
+    /// Reads a register of a row; the `last` one of a masked panel only as far as it goes.
+    ///
+    /// # Safety
+    /// `at` lies in a row that has this register's columns.
+    #[inline(always)]
+    unsafe fn load<S: Simd, const MASKED: bool>(&self, s: S, at: *const f32, last: bool) -> S::F32 {
+        // SAFETY: as the caller says.
+        unsafe { if MASKED && last { s.load_head(at, self.tail) } else { s.load(at) } }
+    }
+
+    /// Writes a register of a row; the `last` one of a masked panel only as far as it goes.
+    ///
+    /// # Safety
+    /// `at` lies in a row of `C` that has this register's columns.
+    #[inline(always)]
+    unsafe fn store<S: Simd, const MASKED: bool>(&self, s: S, at: *mut f32, x: S::F32, last: bool) {
+        // SAFETY: as the caller says.
+        unsafe { if MASKED && last { s.store_head(at, self.tail, x) } else { s.store(at, x) } }
+    }
+}
+
 /// One tile.
 ///
 /// # Safety
 /// As [`rows`], with `MR` rows.
 #[inline(always)]
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(s: S, panel: Panel<'_>) {
-    // A full register does without a mask.
-    let load = |at: *const f32, v: usize| {
-        // SAFETY: `at` lies in a row of the panel that has this register's columns.
-        unsafe { if MASKED && v == NV - 1 { s.load_head(at, panel.tail) } else { s.load(at) } }
-    };
-    let c = |i: usize, v: usize| panel.c.wrapping_offset(i as isize * panel.c_row).wrapping_add(v * S::LANES);
-    let store = |i: usize, v: usize, x: S::F32| {
-        // SAFETY: row `i` of `C` has this register's columns.
-        unsafe { if MASKED && v == NV - 1 { s.store_head(c(i, v), panel.tail, x) } else { s.store(c(i, v), x) } }
-    };
-
     let mut sums = [[s.zero(); NV]; MR];
     if panel.accum == Accum::Add {
         for (i, sums) in sums.iter_mut().enumerate() {
             for (v, sum) in sums.iter_mut().enumerate() {
-                *sum = load(c(i, v), v);
+                // SAFETY: row `i` of `C` has this register's columns.
+                *sum = unsafe { panel.load::<S, MASKED>(s, panel.c::<S>(i, v), v == NV - 1) };
             }
         }
     }
@@ -180,7 +205,8 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(s:
     for _ in 0..panel.k {
         let mut row = [s.zero(); NV];
         for (v, row) in row.iter_mut().enumerate() {
-            *row = load(b.wrapping_add(v * S::LANES), v);
+            // SAFETY: this row of `B` has this register's columns.
+            *row = unsafe { panel.load::<S, MASKED>(s, b.wrapping_add(v * S::LANES), v == NV - 1) };
         }
         for (i, sums) in sums.iter_mut().enumerate() {
             // SAFETY: row `i` and this column of `A` exist.
@@ -192,34 +218,55 @@ unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(s:
         a = a.wrapping_offset(panel.a_col);
         b = b.wrapping_offset(panel.b_row);
     }
+    // SAFETY: the tile's rows of `C` and of the epilogue's operands have the registers' columns.
+    unsafe { finish::<S, MR, NV, MASKED>(s, panel, sums) };
+}
 
-    match panel.epilogue {
-        Epilogue::Store => {
-            for (i, sums) in sums.iter().enumerate() {
-                for (v, &sum) in sums.iter().enumerate() {
-                    store(i, v, sum);
+/// The epilogue of a tile. The choice is made once, outside the loops over its registers.
+///
+/// # Safety
+/// As [`tile`].
+#[inline(always)]
+unsafe fn finish<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(
+    s: S,
+    panel: Panel<'_>,
+    sums: [[S::F32; NV]; MR],
+) {
+    /// `C[i, v] = y` for each register.
+    macro_rules! each {
+        (|$i:ident, $v:ident, $sum:ident, $at:ident| $y:expr) => {
+            for $i in 0..MR {
+                for $v in 0..NV {
+                    let ($sum, $at) = (sums[$i][$v], panel.c::<S>($i, $v));
+                    let y = $y;
+                    // SAFETY: row `i` of `C` has this register's columns.
+                    unsafe { panel.store::<S, MASKED>(s, $at, y, $v == NV - 1) };
                 }
             }
-        }
+        };
+    }
+    match panel.epilogue {
+        Epilogue::Store => each!(|i, v, sum, _at| sum),
         Epilogue::Bias(bias) => {
-            let at = bias.as_ptr().wrapping_add(panel.origin.1);
             let mut row = [s.zero(); NV];
             for (v, row) in row.iter_mut().enumerate() {
-                *row = load(at.wrapping_add(v * S::LANES), v);
+                let at = bias.as_ptr().wrapping_add(panel.origin.1 + v * S::LANES);
+                // SAFETY: the bias has one row, with these columns.
+                *row = unsafe { panel.load::<S, MASKED>(s, at, v == NV - 1) };
             }
-            for (i, sums) in sums.iter().enumerate() {
-                for (v, &sum) in sums.iter().enumerate() {
-                    store(i, v, s.add(sum, row[v]));
-                }
-            }
+            each!(|i, v, sum, _at| s.add(sum, row[v]));
         }
+        Epilogue::Through(slope, saved) => each!(|i, v, sum, _at| {
+            // SAFETY: `saved` has the shape of `C`.
+            let y = unsafe { panel.load::<S, MASKED>(s, panel.operand::<S>(saved, i, v), v == NV - 1) };
+            slope.apply(s, sum, y)
+        }),
         Epilogue::Sgd { lr } => {
             let lr = s.splat(lr);
-            for (i, sums) in sums.iter().enumerate() {
-                for (v, &sum) in sums.iter().enumerate() {
-                    store(i, v, s.fnma(lr, sum, load(c(i, v), v)));
-                }
-            }
+            each!(|i, v, sum, at| {
+                // SAFETY: row `i` of `C` has this register's columns.
+                s.fnma(lr, sum, unsafe { panel.load::<S, MASKED>(s, at, v == NV - 1) })
+            });
         }
     }
 }
@@ -233,12 +280,16 @@ pub(super) fn matrix_vector<S: Simd>(s: S, tiles: Tiles<'_>) {
     for i in 0..a.rows() {
         let [dot] = lanes::fold_row(s, i, [], [a, vector], lanes::Dot);
         let at = c.as_mut_ptr().wrapping_offset(i as isize * c.row_stride());
-        // SAFETY: `at` is the one element of row `i` of `C`, and a bias has the columns of the whole product.
+        // SAFETY: `at` is the one element of row `i` of `C`, and the epilogue's operands belong to the whole product.
         unsafe {
             let old = s.load_head(at, 1);
             let sum = s.splat(dot);
             let y = match (epilogue, accum) {
                 (Epilogue::Sgd { lr }, _) => s.fnma(s.splat(lr), sum, old),
+                (Epilogue::Through(slope, saved), _) => {
+                    let row = saved.as_ptr().wrapping_offset((origin.0 + i) as isize * saved.row_stride());
+                    slope.apply(s, sum, s.load_head(row.wrapping_add(origin.1), 1))
+                }
                 (Epilogue::Bias(bias), _) => s.add(sum, s.load_head(bias.as_ptr().wrapping_add(origin.1), 1)),
                 (Epilogue::Store, Accum::Add) => s.add(old, sum),
                 (Epilogue::Store, Accum::Replace) => sum,

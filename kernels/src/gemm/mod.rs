@@ -22,6 +22,7 @@ mod tests;
 use crate::error::{ErrorKind, Result, expect_shape};
 use crate::exec::Exec;
 use crate::lanes::{self, Map};
+use crate::math;
 use crate::par::Divide;
 use crate::simd::{Kernel, Simd};
 use crate::view::{Mat, MatMut};
@@ -44,11 +45,33 @@ pub(crate) enum Epilogue<'a> {
     Store,
     /// `chain + bias[j]`; the bias is `1 x n` with adjacent columns.
     Bias(Mat<'a>),
+    /// `chain·f'(saved[i, j])`: a gradient taken through an activation whose output was `saved`, which has the shape of
+    /// `C` and adjacent columns.
+    Through(Slope, Mat<'a>),
     /// `C - lr·chain`: gradient descent without writing the gradient down. The chain starts at zero.
     Sgd {
         /// The learning rate.
         lr: f32,
     },
+}
+
+/// The activations whose gradient is cheap enough for the registers of a tile.
+#[derive(Clone, Copy)]
+pub(crate) enum Slope {
+    /// `dy·(1 - y²)`
+    Tanh,
+    /// `dy·y·(1 - y)`
+    Sigmoid,
+}
+
+impl Slope {
+    #[inline(always)]
+    fn apply<S: Simd>(self, s: S, dy: S::F32, y: S::F32) -> S::F32 {
+        match self {
+            Slope::Tanh => math::tanh_grad(s, dy, y),
+            Slope::Sigmoid => math::sigmoid_grad(s, dy, y),
+        }
+    }
 }
 
 /// What is done to finished rows of `C` while they are in cache. `run` must be `#[inline(always)]`.
@@ -80,22 +103,11 @@ impl<F: Map<0, 1>> Finish for Then<F> {
     }
 }
 
-/// `f(c, saved)`, element by element; `saved` has the shape of `C`.
-#[derive(Clone, Copy)]
-pub(crate) struct Through<'a, F>(pub(crate) F, pub(crate) Mat<'a>);
-
-impl<F: Map<1, 1>> Finish for Through<'_, F> {
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S, c: MatMut<'_>, (i, j): (usize, usize)) {
-        let saved = self.1.rows_in(i..i + c.rows()).cols_in(j..j + c.cols());
-        lanes::map(s, [c], [saved], self.0);
-    }
-}
-
 /// Floats of scratch that a product of `m x k` by `k x n` may need on `exec`, whatever the strides.
 #[must_use]
 pub fn scratch_len(exec: &Exec, m: usize, k: usize, n: usize) -> usize {
-    exec.threads() * piece_scratch(m, k, n)
+    // Where the rows of `C` are adjacent instead of its columns, the product runs transposed.
+    exec.threads() * piece_scratch(m, k, n).max(piece_scratch(n, k, m))
 }
 
 /// What one thread's piece of a product needs: a block of `B` in panels, and a block of `A`.
@@ -152,13 +164,28 @@ pub(crate) fn product<F: Finish>(
     finish: F,
     scratch: &mut [f32],
 ) {
+    let vector = c.cols() == 1;
+    divided(exec, c, accum, a, b, epilogue, finish, vector, scratch);
+}
+
+/// [`product`], or a block of one: `vector` says whether the whole product has one column, and so sums along rows.
+fn divided<F: Finish>(
+    exec: &Exec,
+    c: MatMut<'_>,
+    accum: Accum,
+    a: Mat<'_>,
+    b: Mat<'_>,
+    epilogue: Epilogue<'_>,
+    finish: F,
+    vector: bool,
+    scratch: &mut [f32],
+) {
     let (m, n) = (c.rows(), c.cols());
     if m == 0 || n == 0 {
         return;
     }
     let by_rows = m >= n;
     let grain = if by_rows { 8 } else { PANEL };
-    let vector = n == 1;
     let work = Work { c, a, b, scratch, origin: (0, 0), by_rows };
     exec.par.run(blocking::nanoseconds(m, a.cols(), n), grain, work, |work| {
         exec.isa().run(Product { work, accum, epilogue, finish, vector });
@@ -182,7 +209,8 @@ fn scattered(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, s
             let mut copy = MatMut::from_prefix(&mut buffer, rows, cols);
             exec.isa().run(CopyTo { dst: copy.reborrow(), src: block.as_mat() });
             let (a, b) = (a.rows_in(i..i + rows), b.cols_in(j..j + cols));
-            product(exec, copy.reborrow(), accum, a, b, Epilogue::Store, Done, scratch);
+            // A block may have one column, but the whole has more.
+            divided(exec, copy.reborrow(), accum, a, b, Epilogue::Store, Done, false, scratch);
             exec.isa().run(CopyTo { dst: block.reborrow(), src: copy.as_mat() });
         }
     }
@@ -256,8 +284,17 @@ impl<F: Finish> Kernel for Product<'_, F> {
     fn run<S: Simd>(self, s: S) {
         let Product { work: Work { mut c, a, b, scratch, origin, .. }, accum, epilogue, finish, vector } = self;
         let (m, k, n) = (a.rows(), a.cols(), b.cols());
-        let in_place = matches!(epilogue, Epilogue::Sgd { .. }) || (b.is_adjacent() && blocking::is_direct(m, k, n));
-        if vector || in_place {
+        let direct = matches!(epilogue, Epilogue::Sgd { .. }) || blocking::is_direct(m, k, n);
+        let turn = !vector && direct && !b.is_adjacent() && blocking::fits_block(k, n);
+        let stride = n.next_multiple_of(S::LANES);
+        let (turned, scratch) = scratch.split_at_mut(if turn { k * stride } else { 0 });
+        let mut b = b;
+        if turn {
+            // A small `B` is turned once, whole.
+            s.vectorize(Turn { dst: MatMut::from_prefix(turned, k, stride).cols_in(0..n), src: b });
+            b = Mat::from_prefix(turned, k, stride).cols_in(0..n);
+        }
+        if vector || (direct && b.is_adjacent()) {
             let rows = if F::NOTHING { m } else { blocking::FINISH_ROWS };
             for i in (0..m).step_by(rows) {
                 let rows = i..m.min(i + rows);
@@ -271,6 +308,20 @@ impl<F: Finish> Kernel for Product<'_, F> {
             s.vectorize(Packed { c: c.reborrow(), accum, a, b, epilogue, origin, scratch });
             finish.run(s, c, origin);
         }
+    }
+}
+
+/// Copies an operand so that its columns are adjacent.
+struct Turn<'a> {
+    dst: MatMut<'a>,
+    src: Mat<'a>,
+}
+
+impl Kernel for Turn<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        lanes::copy_padded(s, self.dst, self.src);
     }
 }
 
@@ -325,13 +376,13 @@ impl Kernel for Packed<'_> {
     }
 }
 
-/// Copies a block of `B` into panels of `PANEL` columns, each of adjacent rows, the last filled up with zeros.
+/// Copies a block of `B` into panels of `PANEL` columns, row after row.
 #[inline(always)]
 fn pack_panels<S: Simd>(s: S, space: &mut [f32], block: Mat<'_>) {
     let (depth, cols) = (block.rows(), block.cols());
     for (q, first) in (0..cols).step_by(PANEL).enumerate() {
         let width = PANEL.min(cols - first);
-        let panel = MatMut::from_prefix(&mut space[q * depth * PANEL..], depth, PANEL);
+        let panel = MatMut::from_prefix(&mut space[q * depth * PANEL..], depth, PANEL).cols_in(0..width);
         lanes::copy_padded(s, panel, block.cols_in(first..first + width));
     }
 }

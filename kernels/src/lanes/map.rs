@@ -8,11 +8,11 @@
 use std::mem::MaybeUninit;
 
 use super::{Map, copy_padded};
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::view::{Mat, MatMut};
 
 /// The lanes of the widest tier.
-const MAX_LANES: usize = 16;
+pub(super) const MAX_LANES: usize = 16;
 
 /// Rows and columns of a tile: 4 KiB, so that those of five operands fit the innermost cache.
 const TILE: [usize; 2] = [16, 64];
@@ -111,7 +111,7 @@ unsafe fn map_tile<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
     }
     let mut spread = [[0.0; MAX_LANES]; I];
     for i in 0..rows {
-        let (mut sources, mut targets) = ([Source { first: std::ptr::null(), mask: 0 }; I], [std::ptr::null_mut(); O]);
+        let (mut sources, mut targets) = ([Source::NONE; I], [std::ptr::null_mut(); O]);
         // SAFETY: row `i` exists in every block: `cols` adjacent elements, or one that is repeated.
         unsafe {
             for ((source, from), spread) in sources.iter_mut().zip(from).zip(&mut spread) {
@@ -143,10 +143,25 @@ unsafe fn stage<S: Simd>(s: S, from: Block<*const f32>, shape: [usize; 2], tile:
     let row = shape[1] as isize;
     // SAFETY: as the caller says; `copy_padded` writes every element and reads none of the tile.
     unsafe {
-        let (src, dst) = (Mat::from_parts(from.first, shape, [from.row, from.col]), MatMut::from_parts(first, shape, [row, 1]));
-        copy_padded(s, dst, src);
+        let dst = MatMut::from_parts(first, shape, [row, 1]);
+        let src = Mat::from_parts(from.first, shape, [from.row, from.col]);
+        s.vectorize(CopyBlock { dst, src });
     }
     Block { first, row, col: 1 }
+}
+
+/// [`copy_padded`] in a shell of its own: one instance a tier, not one an operation.
+pub(super) struct CopyBlock<'a> {
+    pub(super) dst: MatMut<'a>,
+    pub(super) src: Mat<'a>,
+}
+
+impl Kernel for CopyBlock<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        copy_padded(s, self.dst, self.src);
+    }
 }
 
 /// A row to read: adjacent elements, or one that stands for all.
@@ -158,6 +173,15 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// No row; to be replaced.
+    pub(super) const NONE: Self = Self { first: std::ptr::null(), mask: 0 };
+
+    /// Adjacent elements from `first` on.
+    #[inline(always)]
+    pub(super) fn adjacent(first: *const f32) -> Self {
+        Self { first, mask: usize::MAX }
+    }
+
     /// The row that begins at `first`, with a stride of one or zero. `spread` must outlive the source.
     ///
     /// # Safety
@@ -167,7 +191,7 @@ impl Source {
         const { assert!(S::LANES <= MAX_LANES) };
         debug_assert!(stride == 0 || stride == 1);
         if stride == 1 {
-            return Self { first, mask: usize::MAX };
+            return Self::adjacent(first);
         }
         // SAFETY: the caller gives a readable element; `spread` is as long as a register.
         unsafe { s.store(spread.as_mut_ptr(), s.splat(first.read())) };

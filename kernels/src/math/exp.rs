@@ -14,3 +14,17 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let expm1 = s.fma(s.mul(r, r), p, r);
     s.scale2(s.add(expm1, s.splat(1.0)), n)
 }
+
+/// `e^x - 1` within 1.5 ULP [2.5 without fused multiply-add] for `x <= 0`, without cancellation near zero; of `-0` it is `-0`,
+/// and NaN stays NaN. Beyond -17.4 the result is -1. Not for positive `x`.
+#[inline(always)]
+pub(crate) fn expm1<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let y = s.max(s.splat(-20.0), x);
+    let (n, r) = reduce_ln2(s, y);
+    let p = poly(s, r, [1.979_024_2e-4, 1.394_475_8e-3, 8.333_498e-3, 4.166_629_5e-2, 0.166_666_66, 0.5]);
+    let expm1 = s.fma(s.mul(r, r), p, r);
+    // 2^n - 1 is exact but for the smallest n, where it is -1 to the last place.
+    let power = s.scale2(s.splat(1.0), n);
+    let y = s.fma(power, expm1, s.sub(power, s.splat(1.0)));
+    s.select(s.eq(x, s.zero()), x, y)
+}

@@ -4,15 +4,21 @@
 //! A branch that depends on the data is blended lane by lane, so that a value never depends on its neighbours.
 //! Every tier with a fused multiply-add gives the same bits; the others stay within the bounds given in brackets.
 
+mod erf;
 mod exp;
 mod ln;
+mod pow;
 mod sigmoid;
+mod softplus;
 mod tanh;
+mod trig;
 
-pub(crate) use exp::exp;
+pub(crate) use erf::erf;
+pub(crate) use exp::{exp, expm1};
 pub(crate) use ln::ln;
-pub(crate) use sigmoid::sigmoid;
-pub(crate) use tanh::tanh;
+pub(crate) use pow::pow;
+pub(crate) use sigmoid::{sigmoid, sigmoid_grad};
+pub(crate) use tanh::{tanh, tanh_grad};
 
 use crate::simd::Simd;
 

@@ -10,3 +10,9 @@ pub(crate) fn sigmoid<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let e = exp(s, s.sub(s.zero(), s.abs(x)));
     s.div(s.select(s.lt(x, s.zero()), e, one), s.add(one, e))
 }
+
+/// `dy·y·(1 - y)`: the gradient through `sigmoid`, from its output.
+#[inline(always)]
+pub(crate) fn sigmoid_grad<S: Simd>(s: S, dy: S::F32, y: S::F32) -> S::F32 {
+    s.mul(dy, s.mul(y, s.sub(s.splat(1.0), y)))
+}

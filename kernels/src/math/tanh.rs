@@ -24,7 +24,14 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // e^y + 1 = 2^n·(expm1 + 1) + 1, with 2^n + 1 rounded only where it exceeds 2^24.
     let power = s.scale2(s.splat(1.0), n);
     let denominator = s.fma(power, expm1, s.add(power, s.splat(1.0)));
-    let large = s.copysign(s.sub(s.splat(1.0), s.div(s.splat(2.0), denominator)), x);
+    let large = s.sub(s.splat(1.0), s.div(s.splat(2.0), denominator));
 
-    s.select(s.lt(a, s.splat(0.7)), small, large)
+    // The sign is taken for both pieces: of -0 the first makes +0.
+    s.copysign(s.select(s.lt(a, s.splat(0.7)), small, large), x)
+}
+
+/// `dy·(1 - y²)`: the gradient through `tanh`, from its output.
+#[inline(always)]
+pub(crate) fn tanh_grad<S: Simd>(s: S, dy: S::F32, y: S::F32) -> S::F32 {
+    s.mul(dy, s.fnma(y, y, s.splat(1.0)))
 }

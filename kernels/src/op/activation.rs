@@ -5,6 +5,7 @@ use super::tanh::Tanh;
 use super::unary::{self, Unary};
 use crate::error::{Result, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
+use crate::gemm::Slope;
 use crate::lanes::{self, Map};
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut};
@@ -51,6 +52,15 @@ impl Activation {
             Activation::Identity => work.call(Identity),
             Activation::Tanh => work.call(Tanh),
             Activation::Sigmoid => work.call(Sigmoid),
+        }
+    }
+
+    /// How a product takes a gradient through the function, if there is anything to do.
+    pub(crate) fn slope(self) -> Option<Slope> {
+        match self {
+            Activation::Identity => None,
+            Activation::Tanh => Some(Slope::Tanh),
+            Activation::Sigmoid => Some(Slope::Sigmoid),
         }
     }
 }

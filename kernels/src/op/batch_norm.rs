@@ -1,7 +1,8 @@
 //! Batch normalisation: `y = gamma·x̂ + beta` with `x̂ = (x - mean)·inv_std`, column by column over the batch.
 //!
 //! With `n` rows, `mean = Σx/n`, `var = Σ(x - mean)²/(n - c)` and `inv_std = 1/√(var + eps)`. The correction `c` is a
-//! choice: 1 (Bessel's, the notebook's) or 0 (PyTorch's). The variance is two-pass, so a large mean costs no digits.
+//! choice: 1 (Bessel's, the notebook's) or 0 (PyTorch's). The variance is two-pass and the mean is summed as distances from
+//! the first row, so a large mean costs no more than its own rounding, and a constant column has exactly no variance.
 //!
 //! Backward. `x̂` depends on `x` three times, directly and through `mean` and `var`:
 //!
@@ -19,11 +20,12 @@
 use crate::error::{ErrorKind, Result, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::gemm::Accum;
-use crate::lanes::{self, ColFold, Map};
+use crate::lanes::{self, ColFold, ColMap, Map};
 use super::activation::{Activation, WithActivation};
 use super::unary::Unary;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut};
+use std::ops::Range;
 
 /// What the sum of squares is divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -299,6 +301,12 @@ fn check<const N: usize>(
     Ok(())
 }
 
+/// Columns that are taken through all passes together, so that every pass but the first finds them in cache.
+fn blocks(cols: usize) -> impl Iterator<Item = Range<usize>> {
+    const WIDTH: usize = 128;
+    (0..cols).step_by(WIDTH).map(move |j| j..cols.min(j + WIDTH))
+}
+
 #[derive(Clone, Copy)]
 struct Forward<F> {
     divisor: f32,
@@ -308,16 +316,18 @@ struct Forward<F> {
 
 impl<F: Unary> BlockKernel<4, 3> for Forward<F> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S, _: usize, [y, mut mean, mut var, mut inv_std]: [MatMut<'_>; 4], inp: [Mat<'_>; 3]) {
-        let [x, gamma, beta] = inp;
-        let rows = x.rows() as f32;
-        lanes::fold_cols(s, [mean.reborrow()], [x], [], lanes::Sum);
-        lanes::map(s, [mean.reborrow()], [], Divide(rows));
-        lanes::fold_cols(s, [var.reborrow()], [x], [mean.as_mat()], SquaredDistance);
-        lanes::map(s, [var.reborrow()], [], Divide(self.divisor));
-        lanes::map(s, [inv_std.reborrow()], [var.as_mat()], InvStd(self.eps));
-        let params = [mean.as_mat(), inv_std.as_mat(), gamma, beta];
-        lanes::map_cols(s, [y], [x], params, Affine { f: self.f });
+    fn run<S: Simd>(self, s: S, _: usize, mut out: [MatMut<'_>; 4], inp: [Mat<'_>; 3]) {
+        for cols in blocks(inp[0].cols()) {
+            let [y, mut mean, var, mut inv_std] = out.each_mut().map(|mat| mat.reborrow().cols_in(cols.clone()));
+            let [x, gamma, beta] = inp.map(|mat| mat.cols_in(cols.clone()));
+            let (divisor, eps) = (self.divisor, self.eps);
+            let (first, rows) = (x.rows_in(0..1), x.rows() as f32);
+            lanes::fold_cols(s, [mean.reborrow()], [x], [first], Distance, MeanOfDistances { rows });
+            let variance = [var, inv_std.reborrow()];
+            lanes::fold_cols(s, variance, [x], [mean.as_mat()], SquaredDistance, Spread { divisor, eps });
+            let params = [mean.as_mat(), inv_std.as_mat(), gamma, beta];
+            lanes::map_cols(s, [y], [x], params, Affine { f: self.f });
+        }
     }
 }
 
@@ -327,7 +337,7 @@ struct Affine<F> {
     f: F,
 }
 
-impl<F: Unary> lanes::ColMap<1, 4, 1> for Affine<F> {
+impl<F: Unary> ColMap<1, 4, 1> for Affine<F> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, [x]: [S::F32; 1], [mean, inv_std, gamma, beta]: [S::F32; 4]) -> [S::F32; 1] {
         let xhat = s.mul(s.sub(x, mean), inv_std);
@@ -351,15 +361,20 @@ struct Backward<F> {
 
 impl<F: Unary> BlockKernel<5, 5> for Backward<F> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S, _: usize, out: [MatMut<'_>; 5], [dy, x, mean, inv_std, gamma]: [Mat<'_>; 5]) {
-        let [dx, dgamma, dbeta, mut sum_dy, mut sum_dy_xhat] = out;
-        let sums = [sum_dy.reborrow(), sum_dy_xhat.reborrow()];
-        lanes::fold_cols(s, sums, [dy, x], [mean, inv_std], GradSums);
-        let sums = [sum_dy.as_mat(), sum_dy_xhat.as_mat()];
-        lanes::map(s, [dbeta, dgamma], sums, lanes::Collect(self.accum));
-        let params = [mean, inv_std, gamma, sums[0], sums[1]];
-        let kernel = InputGrad { rows: x.rows() as f32, divisor: self.divisor, through: self.through };
-        lanes::map_cols(s, [dx], [dy, x], params, kernel);
+    fn run<S: Simd>(self, s: S, _: usize, mut out: [MatMut<'_>; 5], inp: [Mat<'_>; 5]) {
+        let rows = inp[0].rows() as f32;
+        for cols in blocks(inp[0].cols()) {
+            let [dx, dgamma, dbeta, mut sum_dy, mut sum_dy_xhat] =
+                out.each_mut().map(|mat| mat.reborrow().cols_in(cols.clone()));
+            let [dy, x, mean, inv_std, gamma] = inp.map(|mat| mat.cols_in(cols.clone()));
+            let sums = [sum_dy.reborrow(), sum_dy_xhat.reborrow()];
+            lanes::fold_cols(s, sums, [dy, x], [mean, inv_std], GradSums, lanes::Totals);
+            let sums = [sum_dy.as_mat(), sum_dy_xhat.as_mat()];
+            lanes::map(s, [dbeta, dgamma], sums, lanes::Collect(self.accum));
+            let params = [mean, inv_std, gamma, sums[0], sums[1]];
+            let kernel = InputGrad { rows, divisor: self.divisor, through: self.through };
+            lanes::map_cols(s, [dx], [dy, x], params, kernel);
+        }
     }
 }
 
@@ -371,7 +386,7 @@ struct InputGrad<F> {
     through: F,
 }
 
-impl<F: Unary> lanes::ColMap<2, 5, 1> for InputGrad<F> {
+impl<F: Unary> ColMap<2, 5, 1> for InputGrad<F> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, [dy, x]: [S::F32; 2], p: [S::F32; 5]) -> [S::F32; 1] {
         let [mean, inv_std, gamma, sum_dy, sum_dy_xhat] = p;
@@ -408,14 +423,43 @@ impl ColFold<1, 1, 1> for SquaredDistance {
     }
 }
 
-/// What stands there, divided.
+/// `Σ (x - first)`.
 #[derive(Clone, Copy)]
-struct Divide(f32);
+struct Distance;
 
-impl Map<0, 1> for Divide {
+impl ColFold<1, 1, 1> for Distance {
     #[inline(always)]
-    fn eval<S: Simd>(self, s: S, _: [S::F32; 0], [old]: [S::F32; 1]) -> [S::F32; 1] {
-        [s.div(old, s.splat(self.0))]
+    fn step<S: Simd>(self, s: S, [acc]: [S::F32; 1], [x]: [S::F32; 1], [first]: [S::F32; 1]) -> [S::F32; 1] {
+        [s.add(acc, s.sub(x, first))]
+    }
+}
+
+/// `first + sum/rows`.
+#[derive(Clone, Copy)]
+struct MeanOfDistances {
+    rows: f32,
+}
+
+impl ColMap<1, 1, 1> for MeanOfDistances {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [sum]: [S::F32; 1], [first]: [S::F32; 1]) -> [S::F32; 1] {
+        [s.add(first, s.div(sum, s.splat(self.rows)))]
+    }
+}
+
+/// The variance and `1/√(var + eps)` of a sum of squares.
+#[derive(Clone, Copy)]
+struct Spread {
+    divisor: f32,
+    eps: f32,
+}
+
+impl ColMap<1, 1, 2> for Spread {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [squares]: [S::F32; 1], _: [S::F32; 1]) -> [S::F32; 2] {
+        let var = s.div(squares, s.splat(self.divisor));
+        let [inv_std] = InvStd(self.eps).eval(s, [var], [var]);
+        [var, inv_std]
     }
 }
 

@@ -12,10 +12,11 @@
 
 use crate::error::{ErrorKind, Result, expect_indices, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
-use crate::lanes::{self, Map, RowFold};
+use crate::lanes::{self, Map, RowFold, Short, ShortRow};
 use crate::math;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut};
+use std::ops::Range;
 
 /// Nanoseconds of one core an element, for the split over threads.
 const NS: f64 = 0.3;
@@ -103,11 +104,17 @@ struct Forward<'a> {
 impl BlockKernel<1, 1> for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S, start: usize, [mut losses]: [MatMut<'_>; 1], [logits]: [Mat<'_>; 1]) {
-        in_chunks(s, &mut losses, |i| {
-            let max = row_max(s, i, logits);
-            let [sum] = lanes::fold_row(s, i, [], [logits], SumExp { max });
-            (sum, label_logit(logits, i, self.labels[start + i]) - max)
-        });
+        let mut terms = Terms::new();
+        for rows in chunks(logits.rows()) {
+            let labels = &self.labels[start + rows.start..start + rows.end];
+            let logits = logits.rows_in(rows.clone());
+            for (i, &label) in labels.iter().enumerate() {
+                let max = row_max(s, i, logits);
+                [terms.sums[i]] = lanes::fold_row(s, i, [], [logits], SumExp { max });
+                terms.shifts[i] = label_logit(logits, i, label) - max;
+            }
+            terms.losses(s, losses.reborrow().rows_in(rows));
+        }
     }
 }
 
@@ -134,9 +141,9 @@ impl<D: Fn(usize) -> f32 + Copy + Send + Sync> BlockKernel<1, 1> for Backward<'_
     #[inline(always)]
     fn run<S: Simd>(self, s: S, start: usize, [mut dlogits]: [MatMut<'_>; 1], [logits]: [Mat<'_>; 1]) {
         for i in 0..logits.rows() {
-            let max = row_max(s, i, logits);
-            let label = self.labels[start + i];
-            row_gradient(s, i, &mut dlogits, logits, max, label, (self.dloss)(start + i));
+            let (max, dloss) = (row_max(s, i, logits), (self.dloss)(start + i));
+            row_exps(s, i, &mut dlogits, logits, max, dloss);
+            *dlogits.at(i, self.labels[start + i] as usize) -= dloss;
         }
     }
 }
@@ -151,26 +158,49 @@ impl BlockKernel<2, 1> for Both<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S, start: usize, out: [MatMut<'_>; 2], [logits]: [Mat<'_>; 1]) {
         let [mut losses, mut dlogits] = out;
-        in_chunks(s, &mut losses, |i| {
-            let max = row_max(s, i, logits);
-            let label = self.labels[start + i];
-            let sum = row_gradient(s, i, &mut dlogits, logits, max, label, self.dloss);
-            (sum, label_logit(logits, i, label) - max)
-        });
+        let mut terms = Terms::new();
+        for rows in chunks(logits.rows()) {
+            let labels = &self.labels[start + rows.start..start + rows.end];
+            let (logits, mut dlogits) = (logits.rows_in(rows.clone()), dlogits.reborrow().rows_in(rows.clone()));
+            let mut short = ShortGradient { dloss: self.dloss, terms: &mut terms };
+            if !lanes::map_short_rows(s, dlogits.reborrow(), logits, &mut short) {
+                for i in 0..logits.rows() {
+                    terms.shifts[i] = row_max(s, i, logits);
+                    terms.sums[i] = row_exps(s, i, &mut dlogits, logits, terms.shifts[i], self.dloss);
+                }
+            }
+            for (i, &label) in labels.iter().enumerate() {
+                terms.shifts[i] = label_logit(logits, i, label) - terms.shifts[i];
+                *dlogits.at(i, label as usize) -= self.dloss;
+            }
+            terms.losses(s, losses.reborrow().rows_in(rows));
+        }
     }
 }
 
-/// `losses[i] = ln sum - shift` where `row(i)` gives `(sum, shift)`, the logarithms a register at a time.
-#[inline(always)]
-fn in_chunks<S: Simd>(s: S, losses: &mut MatMut<'_>, mut row: impl FnMut(usize) -> (f32, f32)) {
-    for first in (0..losses.rows()).step_by(ROWS) {
-        let n = ROWS.min(losses.rows() - first);
-        let (mut sums, mut shifts) = ([0.0; ROWS], [0.0; ROWS]);
-        for i in 0..n {
-            (sums[i], shifts[i]) = row(first + i);
-        }
-        let out = losses.reborrow().rows_in(first..first + n).t();
-        lanes::map(s, [out], [Mat::from_row(&sums[..n]), Mat::from_row(&shifts[..n])], LnMinus);
+/// Ranges of at most [`ROWS`] rows.
+fn chunks(batch: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..batch).step_by(ROWS).map(move |first| first..batch.min(first + ROWS))
+}
+
+/// What the losses of a few rows are made of, kept so that their logarithms are taken a register at a time.
+struct Terms {
+    /// `Σ e^(l - max)`
+    sums: [f32; ROWS],
+    /// `l[label] - max`
+    shifts: [f32; ROWS],
+}
+
+impl Terms {
+    fn new() -> Self {
+        Self { sums: [0.0; ROWS], shifts: [0.0; ROWS] }
+    }
+
+    /// `losses[i] = ln sums[i] - shifts[i]`
+    #[inline(always)]
+    fn losses<S: Simd>(&self, s: S, losses: MatMut<'_>) {
+        let n = losses.rows();
+        lanes::map(s, [losses.t()], [Mat::from_row(&self.sums[..n]), Mat::from_row(&self.shifts[..n])], LnMinus);
     }
 }
 
@@ -186,21 +216,37 @@ fn label_logit(logits: Mat<'_>, i: usize, label: i64) -> f32 {
     logits.get(i, label as usize).unwrap_or(f32::NAN)
 }
 
-/// Writes a row of the gradient and returns `Σ e^(l - max)`.
+/// Writes `dloss·softmax` of a row and returns `Σ e^(l - max)`.
 #[inline(always)]
-fn row_gradient<S: Simd>(
-    s: S,
-    i: usize,
-    dlogits: &mut MatMut<'_>,
-    logits: Mat<'_>,
-    max: f32,
-    label: i64,
-    dloss: f32,
-) -> f32 {
+fn row_exps<S: Simd>(s: S, i: usize, dlogits: &mut MatMut<'_>, logits: Mat<'_>, max: f32, dloss: f32) -> f32 {
     let [sum] = lanes::fold_row(s, i, [dlogits.reborrow()], [logits], WriteExp { max });
     lanes::map(s, [dlogits.reborrow().rows_in(i..i + 1)], [], Scale(dloss / sum));
-    *dlogits.at(i, label as usize) -= dloss;
     sum
+}
+
+/// [`row_max`] and [`row_exps`] of short rows.
+struct ShortGradient<'a> {
+    dloss: f32,
+    /// Its shifts receive the maxima.
+    terms: &'a mut Terms,
+}
+
+impl ShortRow for ShortGradient<'_> {
+    #[inline(always)]
+    fn eval<S: Simd, const N: usize>(&mut self, s: S, i: usize, row: Short<S, N>) -> [S::F32; N] {
+        let max = row.max();
+        let mut e = row.x;
+        for e in &mut e {
+            *e = math::exp(s, s.sub(*e, s.splat(max)));
+        }
+        let sum = row.with(e).sum();
+        let scale = s.splat(self.dloss / sum);
+        for e in &mut e {
+            *e = s.mul(*e, scale);
+        }
+        (self.terms.sums[i], self.terms.shifts[i]) = (sum, max);
+        e
+    }
 }
 
 /// `Σ e^(x - max)`.

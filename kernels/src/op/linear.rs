@@ -13,7 +13,7 @@ use super::activation::{Activation, WithActivation};
 use super::unary::{self, Unary};
 use crate::error::{ErrorKind, Result, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
-use crate::gemm::{self, Accum, Done, Epilogue, Then, Through};
+use crate::gemm::{self, Accum, Done, Epilogue, Then};
 use crate::lanes::{self, Map};
 use crate::optim::sgd;
 use crate::simd::Simd;
@@ -91,20 +91,15 @@ pub fn backward_input(
     expect_shape(OP, "dy", &[x.rows(), w.cols()], &[dy.rows(), dy.cols()])?;
     expect_shape(OP, "dx", &[x.rows(), x.cols()], &[dx.rows(), dx.cols()])?;
     dx.expect_adjacent(OP, "dx")?;
-    if through == Activation::Identity {
-        gemm::product(exec, dx, Accum::Replace, dy, w.t(), Epilogue::Store, Done, scratch);
-        return Ok(());
-    }
-    x.expect_adjacent(OP, "x")?;
-
-    struct Call<'a, 'b>(&'b Exec, MatMut<'a>, Mat<'a>, Mat<'a>, Mat<'a>, &'b mut [f32]);
-    impl WithActivation for Call<'_, '_> {
-        fn call<F: Unary>(self, f: F) {
-            let Call(exec, dx, dy, w, x, scratch) = self;
-            gemm::product(exec, dx, Accum::Replace, dy, w.t(), Epilogue::Store, Through(unary::BackwardInPlace(f), x), scratch);
+    let epilogue = match through.slope() {
+        None => Epilogue::Store,
+        Some(slope) => {
+            x.expect_adjacent(OP, "x")?;
+            Epilogue::Through(slope, x)
         }
-    }
-    through.with(Call(exec, dx, dy, w, x, scratch));
+    };
+
+    gemm::product(exec, dx, Accum::Replace, dy, w.t(), epilogue, Done, scratch);
     Ok(())
 }
 
@@ -138,7 +133,8 @@ pub fn backward_params(
 }
 
 /// Plain gradient descent without writing the gradients down: `w -= lr·xᵀ·dy` and `b -= lr·Σ dy`, the same bits as
-/// [`backward_params`] and [`sgd::update`](crate::optim::sgd::update) one after the other.
+/// [`backward_params`] and [`sgd::update`](crate::optim::sgd::update) one after the other. For one output the columns
+/// of `x` must be adjacent too.
 ///
 /// # Errors
 /// As [`backward_params`].
@@ -153,6 +149,10 @@ pub fn backward_sgd(
 ) -> Result<()> {
     const OP: &str = "linear::backward_sgd";
     check_params(OP, exec, w.as_mat(), "w", dy, x, scratch)?;
+    if w.cols() == 1 {
+        // Here `x` is the operand that is read by registers, and a product in place cannot copy it first.
+        x.expect_adjacent(OP, "x")?;
+    }
     let b = check_bias_mut(OP, "b", b, dy.cols())?;
     let update = Epilogue::Sgd { lr };
     if w.cols() == 1 {
@@ -179,7 +179,7 @@ struct SumRows<F>(F);
 impl<F: Map<1, 1>> BlockKernel<2, 1> for SumRows<F> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S, _: usize, [y, mut sums]: [MatMut<'_>; 2], [dy]: [Mat<'_>; 1]) {
-        lanes::fold_cols(s, [sums.reborrow()], [dy], [], lanes::Sum);
+        lanes::fold_cols(s, [sums.reborrow()], [dy], [], lanes::Sum, lanes::Totals);
         lanes::map(s, [y], [sums.as_mat()], self.0);
     }
 }

@@ -1,10 +1,42 @@
 //! The operations: one file an op, with its mathematics, its forward and its backward pass.
 
+pub mod abs;
 pub mod activation;
+pub mod add;
+pub mod amax;
+pub mod amin;
+pub mod argmax;
+pub mod argmin;
 pub mod batch_norm;
+pub(crate) mod binary;
+pub mod broadcast;
 pub mod cross_entropy;
+pub mod div;
 pub mod embedding;
+pub mod exp;
+pub mod gather;
 pub mod linear;
-pub(crate) mod sigmoid;
-pub(crate) mod tanh;
+pub mod log;
+pub mod log_softmax;
+pub mod logsumexp;
+pub mod max;
+pub mod maximum;
+pub mod mean;
+pub mod min;
+pub mod minimum;
+pub mod mul;
+pub mod neg;
+pub mod reciprocal;
+pub mod rsqrt;
+pub mod sigmoid;
+pub mod softmax;
+pub mod sqrt;
+pub mod square;
+pub mod std;
+pub mod sub;
+pub mod sum;
+pub mod tanh;
 pub(crate) mod unary;
+pub mod var;
+
+pub use crate::reduce::Axes;

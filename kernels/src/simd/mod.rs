@@ -107,6 +107,22 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
 
     /// The lanes interleaved: `(a0 b0 a1 b1 …, the second half of the same)`.
     fn zip(self, a: Self::F32, b: Self::F32) -> (Self::F32, Self::F32);
+    /// A square of `L = LANES` registers, transposed: `log2 L` rounds, each interleaving register `i` with register
+    /// `i + L/2`.
+    #[inline(always)]
+    fn transpose<const L: usize>(self, mut square: [Self::F32; L]) -> [Self::F32; L] {
+        debug_assert_eq!(L, Self::LANES);
+        let mut round = 1;
+        while round < L {
+            let mut next = square;
+            for i in 0..L / 2 {
+                (next[2 * i], next[2 * i + 1]) = self.zip(square[i], square[i + L / 2]);
+            }
+            square = next;
+            round *= 2;
+        }
+        square
+    }
     /// The sum of all lanes, folding halves: lane `i` with lane `i + width/2` until one is left.
     fn fold_add(self, a: Self::F32) -> f32;
     /// The [`max`](Simd::max) of all lanes, folding halves as [`fold_add`](Simd::fold_add) does, the lower half first.
@@ -117,14 +133,40 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn is_nan(self, a: Self::F32) -> Self::Mask {
         self.not(self.eq(a, a))
     }
+    /// The sign reversed, of NaN and zero too.
+    #[inline(always)]
+    fn neg(self, a: Self::F32) -> Self::F32 {
+        self.sub(self.splat(-0.0), a)
+    }
     /// Whether any lane is true.
     fn any(self, m: Self::Mask) -> bool;
     /// The truths reversed.
     fn not(self, m: Self::Mask) -> Self::Mask;
+    /// Each lane through a function of numbers: for the few arguments that need another way.
+    #[inline(always)]
+    fn lanewise<const N: usize>(self, x: Self::F32, f: impl Fn(f32) -> [f32; N]) -> [Self::F32; N] {
+        let mut lanes = [0.0; 16];
+        let mut results = [[0.0; 16]; N];
+        const { assert!(Self::LANES <= 16) };
+        // SAFETY: the arrays hold the widest register.
+        unsafe { self.store(lanes.as_mut_ptr(), x) };
+        for (i, &lane) in lanes[..Self::LANES].iter().enumerate() {
+            for (results, result) in results.iter_mut().zip(f(lane)) {
+                results[i] = result;
+            }
+        }
+        // SAFETY: as above.
+        results.map(|lanes| unsafe { self.load(lanes.as_ptr()) })
+    }
     /// All lanes zero.
     #[inline(always)]
     fn zero(self) -> Self::F32 {
         self.splat(0.0)
+    }
+    /// The smaller; NaN where either is.
+    #[inline(always)]
+    fn minimum(self, a: Self::F32, b: Self::F32) -> Self::F32 {
+        self.select(self.is_nan(a), a, self.min(a, b))
     }
     /// The greater; NaN where either is.
     #[inline(always)]

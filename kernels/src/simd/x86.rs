@@ -181,6 +181,28 @@ impl Simd for Avx2 {
             (_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high))
         }
     }
+    /// Pairs, then fours within each 128 bits, then the halves: 24 shuffles, half of what interleaving takes.
+    #[inline(always)]
+    fn transpose<const L: usize>(self, square: [__m256; L]) -> [__m256; L] {
+        debug_assert_eq!(L, 8);
+        let (mut a, mut b) = (square, square);
+        for i in 0..L / 2 {
+            a[2 * i] = intrinsics!(_mm256_unpacklo_ps(square[2 * i], square[2 * i + 1]));
+            a[2 * i + 1] = intrinsics!(_mm256_unpackhi_ps(square[2 * i], square[2 * i + 1]));
+        }
+        for i in 0..L / 4 {
+            let [p, q, r, t] = [a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]];
+            b[4 * i] = intrinsics!(_mm256_shuffle_ps::<0b01_00_01_00>(p, r));
+            b[4 * i + 1] = intrinsics!(_mm256_shuffle_ps::<0b11_10_11_10>(p, r));
+            b[4 * i + 2] = intrinsics!(_mm256_shuffle_ps::<0b01_00_01_00>(q, t));
+            b[4 * i + 3] = intrinsics!(_mm256_shuffle_ps::<0b11_10_11_10>(q, t));
+        }
+        for i in 0..L / 2 {
+            a[i] = intrinsics!(_mm256_permute2f128_ps::<0x20>(b[i], b[i + L / 2]));
+            a[i + L / 2] = intrinsics!(_mm256_permute2f128_ps::<0x31>(b[i], b[i + L / 2]));
+        }
+        a
+    }
     #[inline(always)]
     fn fold_add(self, a: __m256) -> f32 {
         intrinsics! {
@@ -328,6 +350,37 @@ impl Simd for Avx512 {
             let high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
             (_mm512_permutex2var_ps(a, low, b), _mm512_permutex2var_ps(a, high, b))
         }
+    }
+    /// Pairs, then fours within each 128 bits, then the 128-bit quarters in two rounds: shuffles within 128 bits are
+    /// cheaper than interleaving.
+    #[inline(always)]
+    fn transpose<const L: usize>(self, square: [__m512; L]) -> [__m512; L] {
+        debug_assert_eq!(L, 16);
+        let (mut a, mut b) = (square, square);
+        for i in 0..L / 2 {
+            a[2 * i] = intrinsics!(_mm512_unpacklo_ps(square[2 * i], square[2 * i + 1]));
+            a[2 * i + 1] = intrinsics!(_mm512_unpackhi_ps(square[2 * i], square[2 * i + 1]));
+        }
+        for i in 0..L / 4 {
+            let [p, q, r, t] = [a[4 * i], a[4 * i + 1], a[4 * i + 2], a[4 * i + 3]];
+            b[4 * i] = intrinsics!(_mm512_shuffle_ps::<0b01_00_01_00>(p, r));
+            b[4 * i + 1] = intrinsics!(_mm512_shuffle_ps::<0b11_10_11_10>(p, r));
+            b[4 * i + 2] = intrinsics!(_mm512_shuffle_ps::<0b01_00_01_00>(q, t));
+            b[4 * i + 3] = intrinsics!(_mm512_shuffle_ps::<0b11_10_11_10>(q, t));
+        }
+        // `b[4i + j]` holds columns `j`, `4 + j`, `8 + j`, `12 + j` of rows `4i..4i + 4`, one in each quarter.
+        for j in 0..L / 4 {
+            let [p, q, r, t] = [b[j], b[4 + j], b[8 + j], b[12 + j]];
+            let even = intrinsics!(_mm512_shuffle_f32x4::<0b10_00_10_00>(p, q));
+            let odd = intrinsics!(_mm512_shuffle_f32x4::<0b11_01_11_01>(p, q));
+            let even2 = intrinsics!(_mm512_shuffle_f32x4::<0b10_00_10_00>(r, t));
+            let odd2 = intrinsics!(_mm512_shuffle_f32x4::<0b11_01_11_01>(r, t));
+            a[j] = intrinsics!(_mm512_shuffle_f32x4::<0b10_00_10_00>(even, even2));
+            a[8 + j] = intrinsics!(_mm512_shuffle_f32x4::<0b11_01_11_01>(even, even2));
+            a[4 + j] = intrinsics!(_mm512_shuffle_f32x4::<0b10_00_10_00>(odd, odd2));
+            a[12 + j] = intrinsics!(_mm512_shuffle_f32x4::<0b11_01_11_01>(odd, odd2));
+        }
+        a
     }
     #[inline(always)]
     fn fold_add(self, a: __m512) -> f32 {

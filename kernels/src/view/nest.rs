@@ -26,7 +26,7 @@ pub(crate) struct Axis<const O: usize, const I: usize> {
 
 impl<const O: usize, const I: usize> Axis<O, I> {
     /// What an axis of one index amounts to.
-    const UNIT: Self = Self { size: 1, out: [0; O], inp: [0; I] };
+    pub(crate) const UNIT: Self = Self { size: 1, out: [0; O], inp: [0; I] };
 
     /// Whether this axis followed by `inner` is one axis for every operand.
     fn joins(&self, inner: &Self) -> bool {

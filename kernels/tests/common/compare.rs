@@ -55,7 +55,8 @@ pub(crate) fn assert_same_bits(what: impl Display, cols: usize, got: &[f32], wan
     assert_eq!(got.len(), want.len(), "{what}: lengths");
     let same = |a: f32, b: f32| a.to_bits() == b.to_bits() || (a.is_nan() && b.is_nan());
     let distance = |a: f32, b: f32| {
-        let ordered = |x: f32| if x.is_sign_negative() { -i64::from(x.abs().to_bits()) } else { i64::from(x.to_bits()) };
+        let ordered =
+            |x: f32| if x.is_sign_negative() { -i64::from(x.abs().to_bits()) } else { i64::from(x.to_bits()) };
         if a.is_nan() || b.is_nan() { i64::MAX } else { (ordered(a) - ordered(b)).abs() }
     };
     let pairs = || got.iter().zip(want).enumerate().filter(|(_, (a, b))| !same(**a, **b));

@@ -1,9 +1,11 @@
 //! What the test programs share. Unit tests inside the crate include single files of this folder.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub(crate) mod activations;
 pub(crate) mod block;
 pub(crate) mod compare;
 pub(crate) mod random;
+pub(crate) mod tensor;
 pub(crate) mod tiers;
 
 use handgrad_kernels::view::{Mat, MatMut};

@@ -1,6 +1,6 @@
 //! Values that are the same in every run and on every machine.
 
-/// The SplitMix64 generator.
+/// The `SplitMix64` generator.
 pub(crate) struct Random(u64);
 
 impl Random {

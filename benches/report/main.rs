@@ -1,0 +1,140 @@
+//! `cargo bench --bench report`: one line a case, with its share of a ceiling measured in the same process.
+//!
+//! `NAME key=value …`, where `NAME` ends in the number of threads. `us` is the best of many samples, `gflops` counts
+//! useful operations only (2·m·k·n of the unpadded sizes), and `peak` is their share of the best window of a loop of
+//! fused multiply-adds, measured between the cases. A share above 1.02 means that the ceiling is wrong: the program
+//! then fails. Arguments: a part of a case's name to run only those, and `--test` for one short pass.
+
+mod ceiling;
+mod cases;
+
+use ceiling::FmaPeak;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How long is measured.
+#[derive(Clone, Copy)]
+struct Effort {
+    /// Least length of one sample.
+    sample: Duration,
+    /// Samples of a case.
+    samples: usize,
+}
+
+/// One line of the report.
+struct Line {
+    name: String,
+    /// Best time of one call.
+    nanoseconds: f64,
+    /// Which ceiling, and useful operations of a call.
+    flops: Option<(usize, f64)>,
+    /// Elements of a call, for functions.
+    elements: Option<f64>,
+}
+
+/// Collects lines, and measures the ceilings between them.
+pub struct Report {
+    effort: Effort,
+    only: Option<String>,
+    peaks: Vec<(String, FmaPeak)>,
+    lines: Vec<Line>,
+}
+
+impl Report {
+    /// Whether a case is wanted.
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|part| name.contains(part.as_str()))
+    }
+
+    /// Times `call`, which does `flops` useful operations on the tier `isa`.
+    fn flops(&mut self, name: &str, isa: &str, flops: f64, call: impl FnMut()) {
+        if !self.wants(name) {
+            return;
+        }
+        let peak = match self.peaks.iter().position(|(name, _)| name == isa) {
+            Some(peak) => peak,
+            None => {
+                self.peaks.push((isa.to_owned(), FmaPeak::new(isa)));
+                self.peaks.len() - 1
+            }
+        };
+        let nanoseconds = self.time(call, Some(peak));
+        self.lines.push(Line { name: name.to_owned(), nanoseconds, flops: Some((peak, flops)), elements: None });
+    }
+
+    /// Times `call`, which computes `elements` values.
+    fn elements(&mut self, name: &str, elements: usize, call: impl FnMut()) {
+        if !self.wants(name) {
+            return;
+        }
+        let nanoseconds = self.time(call, None);
+        self.lines.push(Line { name: name.to_owned(), nanoseconds, flops: None, elements: Some(elements as f64) });
+    }
+
+    /// The best time of one call.
+    fn time(&mut self, mut call: impl FnMut(), peak: Option<usize>) -> f64 {
+        let start = Instant::now();
+        call();
+        let once = start.elapsed().max(Duration::from_nanos(20));
+        let calls = (self.effort.sample.as_nanos() / once.as_nanos()).clamp(1, 100_000) as u32;
+        let mut best = f64::INFINITY;
+        for i in 0..self.effort.samples {
+            if let (Some(peak), 0) = (peak, i % 16) {
+                self.peaks[peak].1.measure(2);
+            }
+            let start = Instant::now();
+            for _ in 0..calls {
+                call();
+            }
+            best = best.min(start.elapsed().as_nanos() as f64 / f64::from(calls));
+        }
+        best
+    }
+
+    /// Prints everything; false if a share is impossible.
+    fn print(&self) -> bool {
+        let best = handgrad::Isa::best().name();
+        for (isa, peak) in &self.peaks {
+            let tier = if isa == best { String::new() } else { format!("_{isa}") };
+            println!("fma_peak{tier}_1t gflops={:.1}", peak.gflops());
+        }
+        let mut possible = true;
+        for line in &self.lines {
+            let mut text = line.name.clone();
+            if let Some((peak, flops)) = line.flops {
+                let gflops = flops / line.nanoseconds;
+                let share = gflops / self.peaks[peak].1.gflops();
+                possible &= share <= 1.02;
+                text += &format!(" us={:.3} gflops={gflops:.1} peak={share:.3}", line.nanoseconds / 1e3);
+            }
+            if let Some(elements) = line.elements {
+                text += &format!(" ns={:.4}", line.nanoseconds / elements);
+            }
+            println!("{text}");
+        }
+        possible
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let quick = arguments.iter().any(|argument| argument == "--test");
+    let only = arguments.into_iter().find(|argument| !argument.starts_with("--"));
+    let effort = if quick {
+        Effort { sample: Duration::ZERO, samples: 1 }
+    } else {
+        Effort { sample: Duration::from_micros(200), samples: 800 }
+    };
+    let mut report = Report { effort, only, peaks: Vec::new(), lines: Vec::new() };
+    if let Err(error) = cases::run(&mut report) {
+        eprintln!("report: {error}");
+        return ExitCode::FAILURE;
+    }
+    // A single short pass says nothing about shares.
+    if report.print() || quick {
+        ExitCode::SUCCESS
+    } else {
+        eprintln!("report: a share above 1.02 is impossible: the ceiling is wrong");
+        ExitCode::FAILURE
+    }
+}

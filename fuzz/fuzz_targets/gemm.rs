@@ -1,0 +1,7 @@
+//! Matrix products against plain loops; the body is in `cases/gemm.rs`.
+#![no_main]
+
+#[path = "../cases/gemm.rs"]
+mod gemm;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| gemm::check(data));

@@ -1,0 +1,142 @@
+//! Operations that need a few numbers for each output on the way, such as the maximum of a softmax: they are done part
+//! by part, with those numbers on the stack.
+//!
+//! A part is a range of every kept axis and the whole of every reduced one, so that its outputs are what they would be in
+//! one go, and small enough for the innermost cache, so that several passes over it cost little.
+
+use super::AxisSet;
+use crate::error::{Dims, MAX_RANK};
+use crate::exec::Exec;
+use crate::par::Divide;
+use crate::view::{Element, View, ViewMut};
+
+/// The most outputs in a part.
+const OUTPUTS: usize = 256;
+
+/// The most elements in a part of several outputs.
+const ELEMENTS: usize = 8192;
+
+/// Room for one number for each output of a part.
+#[derive(Clone, Copy)]
+pub(crate) struct Numbers<T = f32> {
+    shape: Dims,
+    values: [T; OUTPUTS],
+}
+
+impl<T: Element> Numbers<T> {
+    /// For the outputs of a part whose whole operand has the shape `shape`.
+    pub(crate) fn new(shape: &[usize], reduced: AxisSet, start: T) -> Self {
+        let mut sizes = [1; MAX_RANK];
+        for (axis, (kept, &size)) in sizes.iter_mut().zip(shape).enumerate() {
+            *kept = if reduced.contains(axis) { 1 } else { size };
+        }
+        Self { shape: Dims::new(&sizes[..shape.len()]), values: [start; OUTPUTS] }
+    }
+
+    fn len(&self) -> usize {
+        self.shape.as_slice().iter().product()
+    }
+
+    /// The numbers in logical order.
+    pub(crate) fn values(&mut self) -> &mut [T] {
+        let len = self.len();
+        &mut self.values[..len]
+    }
+
+    /// The numbers, to be written; size one on the reduced axes.
+    pub(crate) fn out(&mut self) -> ViewMut<'_, T> {
+        let len = self.len();
+        ViewMut::new(&mut self.values[..len], self.shape.as_slice()).expect("as many as the shape has")
+    }
+
+    /// The numbers, repeated to `shape`.
+    pub(crate) fn repeated(&self, shape: &[usize]) -> View<'_, T> {
+        let view = View::new(&self.values[..self.len()], self.shape.as_slice()).expect("as many as the shape has");
+        view.broadcast_to(shape).expect("the shape that the numbers were made for")
+    }
+}
+
+/// Operands that are cut along kept axes: all have the same rank, and the sizes of `inp[0]` there.
+pub(crate) struct Parts<'a, T, const O: usize, const I: usize> {
+    /// What is written.
+    pub(crate) out: [ViewMut<'a>; O],
+    /// An output of another type; of size one on every axis if there is none.
+    pub(crate) other: T,
+    /// What is read, the whole operand first.
+    pub(crate) inp: [View<'a>; I],
+    /// The axes that stay whole.
+    pub(crate) reduced: AxisSet,
+}
+
+/// An output of another type than `f32`, or none.
+pub(crate) trait Other: Send + Sized {
+    /// The halves before and from index `at` of an axis.
+    fn cut(self, axis: usize, at: usize) -> (Self, Self);
+}
+
+impl Other for () {
+    fn cut(self, _: usize, _: usize) -> (Self, Self) {
+        ((), ())
+    }
+}
+
+impl<T: Element> Other for ViewMut<'_, T> {
+    fn cut(self, axis: usize, at: usize) -> (Self, Self) {
+        self.split_at(axis as isize, at).expect("a kept axis of every operand")
+    }
+}
+
+impl<'a, T: Other, const O: usize, const I: usize> Parts<'a, T, O, I> {
+    /// Runs `f` on each part. `nanoseconds` is what an element costs one core.
+    pub(crate) fn run(self, exec: &Exec, nanoseconds: f64, f: impl Fn(Self) + Sync) {
+        if self.inp[0].is_empty() {
+            return;
+        }
+        let nanoseconds = (self.inp[0].len() as f64 * nanoseconds) as usize;
+        exec.par.run(nanoseconds, 1, self, |work| work.each(&f));
+    }
+
+    fn each(self, f: &impl Fn(Self)) {
+        let shape = self.inp[0].shape();
+        let outputs: usize = (0..shape.len()).filter(|&axis| !self.reduced.contains(axis)).map(|axis| shape[axis]).product();
+        if outputs == 0 {
+            return;
+        }
+        if outputs == 1 || outputs <= OUTPUTS && self.inp[0].len() <= ELEMENTS {
+            return f(self);
+        }
+        let half = self.len() / 2;
+        let (first, second) = self.divide(half, 1, 2);
+        first.each(f);
+        second.each(f);
+    }
+
+    /// The longest kept axis.
+    fn axis(&self) -> Option<usize> {
+        let shape = self.inp[0].shape();
+        (0..shape.len()).filter(|&axis| !self.reduced.contains(axis)).max_by_key(|&axis| shape[axis])
+    }
+}
+
+impl<'a, T: Other, const O: usize, const I: usize> Divide for Parts<'a, T, O, I> {
+    fn len(&self) -> usize {
+        self.axis().map_or(1, |axis| self.inp[0].shape()[axis])
+    }
+
+    fn divide(self, at: usize, _: usize, _: usize) -> (Self, Self) {
+        let axis = self.axis().expect("work without a kept axis has the length one");
+        let Self { out, other, inp, reduced } = self;
+        let mut pairs = out.map(|y| Some(y.cut(axis, at)));
+        let (mut first, mut second) = ([const { None }; O], [const { None }; O]);
+        for ((pair, first), second) in pairs.iter_mut().zip(&mut first).zip(&mut second) {
+            (*first, *second) = pair.take().unzip();
+        }
+        let all = |half: [Option<ViewMut<'a>>; O]| half.map(|y| y.expect("the loop fills every place"));
+        let halves = inp.map(|x| x.split_at(axis as isize, at).expect("a kept axis of every operand"));
+        let (other_first, other_second) = other.cut(axis, at);
+        (
+            Self { out: all(first), other: other_first, inp: halves.map(|half| half.0), reduced },
+            Self { out: all(second), other: other_second, inp: halves.map(|half| half.1), reduced },
+        )
+    }
+}

@@ -1,0 +1,279 @@
+//! The same bits everywhere: a thousand steps give the same losses and the same parameters on any number of threads, on
+//! every tier that has a fused multiply-add, and whether gradients are written down or used where they arise. A tier
+//! without one stays close.
+
+mod common;
+
+use common::compare::{Tolerance, same_bits, within};
+use common::{Way, bits, makemore, serial, tiers};
+use handgrad::kernels::view::Mat;
+use handgrad::{BatchNorm, Exec, Input, Inputs, Isa, Layer, Linear, Loss, Mlp, Options, Trainer, Variance};
+use rand::rngs::ChaCha8Rng;
+use rand::{RngExt, SeedableRng};
+use std::time::{Duration, Instant};
+
+/// Steps of a whole run.
+const STEPS: usize = 1_000;
+/// Steps after which parameters are compared too, and after which tiers that round otherwise are still close.
+const FEW: usize = 200;
+/// How long a second worker may take to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Batches in the data, the last of them smaller.
+const BATCHES: usize = 8;
+
+/// A network and the data it is trained on.
+struct Task {
+    name: &'static str,
+    mlp: Mlp,
+    batch: usize,
+    last: usize,
+    lr: f32,
+    x: Data,
+    labels: Vec<i64>,
+}
+
+enum Data {
+    Tokens(Vec<i64>),
+    /// Rows that stand in reverse order, apart from each other.
+    Dense(Vec<f32>),
+}
+
+/// What a run leaves: its losses, and the parameters and running statistics after [`FEW`] steps and at its end.
+#[derive(Clone)]
+struct Run {
+    losses: Vec<u32>,
+    after_few: Vec<u32>,
+    at_end: Vec<u32>,
+}
+
+fn biasless(outputs: usize) -> Layer {
+    Linear { bias: false, ..Linear::new(outputs) }.into()
+}
+
+/// The notebook's network, and two whose every size is odd: with and without biases, one and two norms.
+fn tasks() -> Vec<Task> {
+    let odd_tokens = Mlp {
+        input: Input::Tokens { vocab: 13, context: 5, embedding: 7 },
+        layers: vec![
+            biasless(37),
+            BatchNorm { variance: Variance::Unbiased, ..BatchNorm::default() }.into(),
+            Layer::Tanh,
+            Linear::new(37).into(),
+            Layer::Sigmoid,
+            Linear::new(11).into(),
+        ],
+        loss: Loss::CrossEntropy,
+    };
+    let odd_rows = Mlp {
+        input: Input::Dense { features: 19 },
+        layers: vec![
+            Linear::new(37).into(),
+            Layer::Sigmoid,
+            biasless(37),
+            BatchNorm::default().into(),
+            Layer::Tanh,
+            biasless(5),
+        ],
+        loss: Loss::CrossEntropy,
+    };
+    vec![
+        Task::new("makemore, hidden 200", makemore(27, 3, 10, 200), [32, 21], 0.1),
+        Task::new("odd, tokens", odd_tokens, [29, 17], 0.2),
+        Task::new("odd, dense", odd_rows, [29, 13], 0.2),
+    ]
+}
+
+impl Task {
+    fn new(name: &'static str, mlp: Mlp, [batch, last]: [usize; 2], lr: f32) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let samples = batch * (BATCHES - 1) + last;
+        let classes = mlp.outputs().unwrap() as i64;
+        let x = match mlp.input {
+            Input::Tokens { vocab, context, .. } => {
+                Data::Tokens((0..samples * context).map(|_| rng.random_range(0..vocab as i64)).collect())
+            }
+            Input::Dense { features } => {
+                Data::Dense((0..samples * (features + 3)).map(|_| rng.random_range(-2.0..2.0)).collect())
+            }
+        };
+        let labels = (0..samples).map(|_| rng.random_range(0..classes)).collect();
+        Self { name, mlp, batch, last, lr, x, labels }
+    }
+
+    /// The samples and labels of a step.
+    fn minibatch(&self, step: usize) -> (Inputs<'_>, &[i64]) {
+        let at = step % BATCHES;
+        let batch = if at == BATCHES - 1 { self.last } else { self.batch };
+        let rows = at * self.batch..at * self.batch + batch;
+        let labels = &self.labels[rows.clone()];
+        let x = match (&self.x, self.mlp.input) {
+            (Data::Tokens(tokens), Input::Tokens { context, .. }) => {
+                Inputs::Tokens(&tokens[rows.start * context..rows.end * context])
+            }
+            (Data::Dense(values), Input::Dense { features }) => {
+                let stride = features + 3;
+                let values = &values[rows.start * stride..rows.end * stride];
+                let last = (batch - 1) * stride;
+                Inputs::Strided(Mat::with_strides(values, batch, features, -(stride as isize), 1, last).unwrap())
+            }
+            _ => unreachable!("the data is made for the network"),
+        };
+        (x, labels)
+    }
+
+    fn run(&self, exec: &Exec, way: Way, steps: usize) -> Run {
+        let options = Options { max_batch: self.batch, lr: self.lr, seed: 3, input_gradient: false };
+        let mut trainer = Trainer::new(&self.mlp, options, exec).unwrap();
+        let mut run = Run { losses: Vec::with_capacity(steps), after_few: Vec::new(), at_end: Vec::new() };
+        exec.install(|| {
+            for step in 0..steps {
+                let (x, y) = self.minibatch(step);
+                let loss = match way {
+                    Way::Step => trainer.step(x, y).unwrap(),
+                    Way::Passes => {
+                        trainer.forward(x).unwrap();
+                        let loss = trainer.backward(y).unwrap();
+                        trainer.update().unwrap();
+                        loss
+                    }
+                };
+                run.losses.push(loss.to_bits());
+                if step + 1 == FEW {
+                    run.after_few = state(&trainer);
+                }
+            }
+        });
+        run.at_end = state(&trainer);
+        run
+    }
+}
+
+/// All parameters and running statistics.
+fn state(trainer: &Trainer) -> Vec<u32> {
+    let running = trainer.running_names().flat_map(|name| trainer.running(name).unwrap().to_vec());
+    bits(trainer.params().iter().copied().chain(running))
+}
+
+/// Whether two runs are the same; the first may be shorter.
+fn same(run: &Run, whole: &Run) -> Result<(), String> {
+    let steps = run.losses.len();
+    same_bits(&run.losses, &whole.losses[..steps]).map_err(|wrong| format!("losses: {wrong}"))?;
+    same_bits(&run.after_few, &whole.after_few).map_err(|wrong| format!("parameters after {FEW}: {wrong}"))?;
+    if steps < whole.losses.len() {
+        return Ok(());
+    }
+    same_bits(&run.at_end, &whole.at_end).map_err(|wrong| format!("parameters at the end: {wrong}"))
+}
+
+/// Whether the losses and parameters of a tier without a fused multiply-add are those of the others but for rounding.
+fn close(run: &Run, whole: &Run) -> Result<f64, String> {
+    let floats = |bits: &[u32]| bits.iter().map(|&x| f32::from_bits(x)).collect::<Vec<_>>();
+    let wide = |bits: &[u32]| bits.iter().map(|&x| f32::from_bits(x).into()).collect::<Vec<f64>>();
+    let (few, tolerance) = (&run.losses[..FEW], Tolerance::absolute(1e-4));
+    let loss = within(&[FEW], &floats(few), &wide(&whole.losses[..FEW]), tolerance)?;
+    let params = within(&[run.after_few.len()], &floats(&run.after_few), &wide(&whole.after_few), tolerance)?;
+    Ok(loss.max(params))
+}
+
+fn learns(run: &Run) -> bool {
+    let mean = |losses: &[u32]| losses.iter().map(|&x| f32::from_bits(x)).sum::<f32>() / losses.len() as f32;
+    mean(&run.losses[STEPS - BATCHES..]) < 0.9 * mean(&run.losses[..BATCHES])
+}
+
+#[test]
+fn threads_and_ways_give_the_same_bits() {
+    let isa = Exec::serial().unwrap().isa();
+    let tasks = tasks();
+    let alone = |task: &Task| {
+        let whole = task.run(&serial(isa), Way::Step, STEPS);
+        assert!(learns(&whole), "{} must learn, or its bits say little", task.name);
+        let passes = task.run(&serial(isa), Way::Passes, STEPS);
+        same(&passes, &whole).unwrap_or_else(|wrong| panic!("{}, in passes: {wrong}", task.name));
+        whole
+    };
+    let wholes: Vec<_> = tasks.iter().map(alone).collect();
+    for threads in 1..=4 {
+        let exec = Exec::with_threads(threads).unwrap().with_min_piece(0);
+        let begun = Instant::now();
+        loop {
+            for (task, whole) in tasks.iter().zip(&wholes) {
+                for (way, steps) in [(Way::Step, STEPS), (Way::Passes, FEW)] {
+                    let wrong = same(&task.run(&exec, way, steps), whole);
+                    wrong.unwrap_or_else(|wrong| panic!("{}, {threads} threads, {way:?}: {wrong}", task.name));
+                }
+            }
+            // On a busy machine one worker may have done it all while the others were still to start.
+            if exec.workers_seen() > 1 || threads == 1 || begun.elapsed() > PATIENCE {
+                break;
+            }
+        }
+        println!("same bits, {threads} threads on {isa}: {STEPS} steps, {} workers seen", exec.workers_seen());
+        assert!(threads == 1 || exec.workers_seen() > 1, "only one of {threads} threads worked");
+    }
+}
+
+#[test]
+fn tiers_give_the_same_bits() {
+    let best = Isa::best();
+    assert!(best.is_fused() || Isa::available().count() == 2, "the best tier of this CPU is fused");
+    let tasks = tasks();
+    let fused = Isa::available().filter(|isa| isa.is_fused()).last().expect("the scalar tier is fused");
+    let whole: Vec<_> = tasks.iter().map(|task| task.run(&serial(fused), Way::Step, STEPS)).collect();
+    tiers::on_every_tier("same bits, tiers", |isa| {
+        for (task, whole) in tasks.iter().zip(&whole) {
+            let steps = if isa.is_fused() { STEPS } else { FEW };
+            for way in Way::ALL {
+                let run = task.run(&serial(isa), way, steps);
+                let what = format!("{} on {isa}, {way:?}", task.name);
+                if isa.is_fused() {
+                    same(&run, whole).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+                    println!("same bits, {what}: {steps} steps as on {fused}");
+                } else {
+                    let off = close(&run, whole).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+                    println!("same bits, {what}: not fused, {steps} steps within {off:.1e} of {fused}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn wide_products_give_the_same_bits() {
+    // Wide enough for operands to be packed, for two threads to be worth while, and odd all the same.
+    let wide = Mlp {
+        input: Input::Dense { features: 1_101 },
+        layers: vec![Linear::new(523).into(), BatchNorm::default().into(), Layer::Tanh, Linear::new(1_033).into()],
+        loss: Loss::CrossEntropy,
+    };
+    let task = Task::new("wide", wide, [130, 61], 0.1);
+    let whole = task.run(&serial(Isa::best()), Way::Step, BATCHES);
+    let pool = Exec::with_threads(2).unwrap();
+    let forced = Exec::with_threads(3).unwrap().with_min_piece(0);
+    for isa in Isa::available().filter(|isa| isa.is_fused() == Isa::best().is_fused()) {
+        for (exec, way) in [(serial(isa), Way::Passes), (pool.clone(), Way::Step), (forced.clone(), Way::Passes)] {
+            let exec = exec.with_isa(isa);
+            let run = task.run(&exec, way, BATCHES);
+            same(&run, &whole).unwrap_or_else(|wrong| panic!("{isa}, {} threads: {wrong}", exec.threads()));
+        }
+    }
+    println!("same bits, 1101x523x1033: {BATCHES} steps, 1 to 3 threads, every tier that is fused");
+}
+
+#[test]
+fn one_bit_is_found() {
+    let task = &tasks()[1];
+    let whole = task.run(&Exec::serial().unwrap(), Way::Step, STEPS);
+    assert_eq!(same(&whole, &whole), Ok(()));
+    let mut wrong = whole.clone();
+    wrong.losses[123] ^= 1;
+    assert!(same(&wrong, &whole).unwrap_err().contains("losses: 1 of 1000 differ in their bits, first at 123"));
+    let mut wrong = whole.clone();
+    wrong.after_few[5] ^= 1;
+    assert!(same(&wrong, &whole).unwrap_err().contains("parameters after 200: 1 of"));
+    let mut wrong = whole.clone();
+    wrong.at_end.pop();
+    assert!(same(&wrong, &whole).unwrap_err().contains("parameters at the end"));
+    let mut wrong = whole.clone();
+    wrong.after_few[5] = (f32::from_bits(wrong.after_few[5]) + 3e-4).to_bits();
+    assert!(close(&wrong, &whole).unwrap_err().contains("1 of"));
+}
