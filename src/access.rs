@@ -86,7 +86,7 @@ impl Trainer {
         let (Phase::Forward(batch) | Phase::Backward(batch) | Phase::Fused(batch)) = self.phase else {
             return Err(not_available("outputs", "call `forward` first"));
         };
-        rows(&self.activations.values[self.plan.stages.len()], batch, self.plan.outputs())
+        Ok(rows(&self.activations.values[self.plan.stages.len()], batch, self.plan.outputs())?)
     }
 
     /// The gradient of the last batch's input, `batch x features`; for tokens, of their embeddings side by side
@@ -103,7 +103,7 @@ impl Trainer {
         if self.plan.embedding.is_none() && !self.input_gradient {
             return Err(not_available("gradient of the input", "set `input_gradient` in the options"));
         }
-        rows(&self.gradients.flow[0], batch, self.plan.width)
+        Ok(rows(&self.gradients.flow[0], batch, self.plan.width)?)
     }
 
     /// The learning rate.

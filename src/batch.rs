@@ -128,7 +128,12 @@ fn divide(len: usize, width: usize, what: &'static str) -> Result<usize> {
 
 fn check_range(what: &'static str, values: &[i64], per_sample: usize, bound: usize) -> Result<()> {
     // A negative value becomes a huge unsigned one, so one comparison serves both ends.
-    match values.iter().position(|&value| value as u64 >= bound as u64) {
+    let outside = |&value: &i64| value as u64 >= bound as u64;
+    // Without a branch for each value, since hardly ever one is outside.
+    if !values.iter().fold(false, |any, value| any | outside(value)) {
+        return Ok(());
+    }
+    match values.iter().position(outside) {
         None => Ok(()),
         Some(at) => Err(Error::Index { what, sample: at / per_sample, value: values[at], bound }),
     }

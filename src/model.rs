@@ -112,7 +112,7 @@ impl From<Linear> for Layer {
 pub struct BatchNorm {
     /// Added to the variance before its root.
     pub eps: f32,
-    /// The share of each batch in the running statistics.
+    /// The share of each batch in the running statistics; with 0 they stay what they are.
     pub momentum: f32,
     /// What the sum of squares is divided by when a batch is normalised. The running variance is unbiased either way.
     pub variance: Variance,

@@ -258,7 +258,7 @@ impl Trainer {
                 }
                 Kind::BatchNorm { weight, bias, config, .. } => {
                     let dx = rows_mut(dx, batch, stage.inputs)?;
-                    let saved = statistics(&activations.statistics[i], stage.outputs)?;
+                    let saved = statistics(&activations.statistics[i], stage.outputs);
                     let [dgamma, dbeta] = two_slots(grads, weight, bias)?;
                     let out = batch_norm::Grads { dx, dgamma, dbeta };
                     let gamma = weight.mat(params)?;
@@ -312,14 +312,16 @@ pub(crate) fn stage_forward(
         }
         Kind::BatchNorm { weight, bias, mean, var, config } => {
             let (gamma, beta) = (weight.mat(params)?, bias.mat(params)?);
-            let mut statistics = statistics_mut(&mut activations.statistics[i], stage.outputs)?;
+            let mut statistics = statistics_mut(&mut activations.statistics[i], stage.outputs);
             match norms {
                 Norms::Batch(running) => {
                     let kernel = norm_config(config);
                     batch_norm::forward(exec, y, statistics.reborrow(), x, gamma, beta, kernel, stage.activation)?;
-                    let [mean, var] = two_slots(running, mean, var)?;
-                    let batch = statistics.as_saved();
-                    batch_norm::update_running(exec, mean, var, batch, x.rows(), kernel, config.momentum)?;
+                    if config.momentum > 0.0 {
+                        let [mean, var] = two_slots(running, mean, var)?;
+                        let batch = statistics.as_saved();
+                        batch_norm::update_running(exec, mean, var, batch, x.rows(), kernel, config.momentum)?;
+                    }
                 }
                 Norms::Running(running) => {
                     batch_norm::set_statistics(exec, &mut statistics, mean.mat(running)?, var.mat(running)?, config.eps)?;
@@ -378,7 +380,7 @@ fn descend(
 }
 
 /// Two tensors of one buffer, the first before the second.
-fn two_slots(buffer: &mut [f32], first: Slot, second: Slot) -> Result<[MatMut<'_>; 2]> {
+fn two_slots(buffer: &mut [f32], first: Slot, second: Slot) -> handgrad_kernels::Result<[MatMut<'_>; 2]> {
     let (head, tail) = buffer.split_at_mut(second.offset);
     let second = Slot { offset: 0, ..second };
     Ok([first.mat_mut(head)?, second.mat_mut(tail)?])

@@ -11,6 +11,12 @@ pub(crate) fn lines(len: usize) -> Result<usize> {
     len.checked_next_multiple_of(LINE).ok_or(Error::TooLarge)
 }
 
+/// [`lines`] of a length whose buffer exists, so that it cannot overflow.
+#[inline]
+pub(crate) const fn padded(len: usize) -> usize {
+    (len + LINE - 1) / LINE * LINE
+}
+
 /// `a·b`, if it can be addressed.
 pub(crate) fn product(a: usize, b: usize) -> Result<usize> {
     match a.checked_mul(b) {
@@ -78,12 +84,14 @@ impl Slot {
         self.offset..self.offset + self.span()
     }
 
-    pub(crate) fn mat(self, buffer: &[f32]) -> Result<Mat<'_>> {
-        Ok(Mat::with_row_stride(&buffer[self.range()], self.rows, self.cols, self.stride)?)
+    #[inline]
+    pub(crate) fn mat(self, buffer: &[f32]) -> handgrad_kernels::Result<Mat<'_>> {
+        Mat::with_row_stride(&buffer[self.range()], self.rows, self.cols, self.stride)
     }
 
-    pub(crate) fn mat_mut(self, buffer: &mut [f32]) -> Result<MatMut<'_>> {
-        Ok(MatMut::with_row_stride(&mut buffer[self.range()], self.rows, self.cols, self.stride)?)
+    #[inline]
+    pub(crate) fn mat_mut(self, buffer: &mut [f32]) -> handgrad_kernels::Result<MatMut<'_>> {
+        MatMut::with_row_stride(&mut buffer[self.range()], self.rows, self.cols, self.stride)
     }
 }
 

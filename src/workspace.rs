@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::plan::{Kind, Plan, Stage};
-use crate::tensors::{Buffer, Slot, lines, product};
+use crate::tensors::{Buffer, lines, padded, product};
 use handgrad_kernels::Exec;
 use handgrad_kernels::op::batch_norm::{self, Saved, Statistics};
 use handgrad_kernels::op::linear;
@@ -68,33 +68,30 @@ pub(crate) fn scratch_len(plan: &Plan, exec: &Exec, batch: usize) -> usize {
     plan.stages.iter().map(stage).max().unwrap_or(0)
 }
 
-/// `batch` rows of `width` at the beginning of a buffer, rows starting on cache lines.
-pub(crate) fn batch_slot(batch: usize, width: usize) -> Result<Slot> {
-    Ok(Slot { offset: 0, rows: batch, cols: width, stride: lines(width)? })
-}
-
 /// The rows of a batch in a buffer of [`batch_buffer`].
-pub(crate) fn rows(buffer: &[f32], batch: usize, width: usize) -> Result<Mat<'_>> {
-    batch_slot(batch, width)?.mat(buffer)
+#[inline]
+pub(crate) fn rows(buffer: &[f32], batch: usize, width: usize) -> handgrad_kernels::Result<Mat<'_>> {
+    Mat::with_row_stride(buffer, batch, width, padded(width))
 }
 
 /// The rows of a batch in a buffer of [`batch_buffer`], to be written.
-pub(crate) fn rows_mut(buffer: &mut [f32], batch: usize, width: usize) -> Result<MatMut<'_>> {
-    batch_slot(batch, width)?.mat_mut(buffer)
+#[inline]
+pub(crate) fn rows_mut(buffer: &mut [f32], batch: usize, width: usize) -> handgrad_kernels::Result<MatMut<'_>> {
+    MatMut::with_row_stride(buffer, batch, width, padded(width))
 }
 
 /// The statistics that a normalisation left, for reading.
-pub(crate) fn statistics(buffer: &[f32], width: usize) -> Result<Saved<'_>> {
-    let line = lines(width)?;
+pub(crate) fn statistics(buffer: &[f32], width: usize) -> Saved<'_> {
+    let line = padded(width);
     let row = |i: usize| Mat::from_row(&buffer[i * line..][..width]);
-    Ok(Saved { mean: row(0), var: row(1), inv_std: row(2) })
+    Saved { mean: row(0), var: row(1), inv_std: row(2) }
 }
 
 /// Room for the statistics of a normalisation.
-pub(crate) fn statistics_mut(buffer: &mut [f32], width: usize) -> Result<Statistics<'_>> {
-    let line = lines(width)?;
+pub(crate) fn statistics_mut(buffer: &mut [f32], width: usize) -> Statistics<'_> {
+    let line = padded(width);
     let (mean, rest) = buffer.split_at_mut(line);
     let (var, inv_std) = rest.split_at_mut(line);
     let row = |line| MatMut::from_row(line);
-    Ok(Statistics { mean: row(&mut mean[..width]), var: row(&mut var[..width]), inv_std: row(&mut inv_std[..width]) })
+    Statistics { mean: row(&mut mean[..width]), var: row(&mut var[..width]), inv_std: row(&mut inv_std[..width]) }
 }

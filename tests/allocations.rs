@@ -97,7 +97,7 @@ fn looking(exec: &Exec) -> u64 {
     let options = Options { max_batch: 32, ..Options::default() };
     let mut trainer = Trainer::new(&makemore(VOCAB, CONTEXT, 10, 64), options, exec).unwrap();
     let mut predictor = Predictor::new(&trainer).unwrap();
-    let (tokens, labels) = ([3; 700 * CONTEXT], [5; 700]);
+    let (tokens, labels) = (vec![3; 700 * CONTEXT], vec![5; 700]);
     let mut outputs = vec![0.0; 700 * VOCAB];
     exec.install(|| {
         allocations(|| {
@@ -109,7 +109,10 @@ fn looking(exec: &Exec) -> u64 {
                 black_box((trainer.grads().unwrap(), trainer.grad("layers.3.weight").unwrap()));
                 black_box((trainer.outputs().unwrap(), trainer.d_input().unwrap()));
                 trainer.update().unwrap();
-                black_box((trainer.param("embedding.weight").unwrap(), trainer.running("layers.1.running_var").unwrap()));
+                black_box((
+                    trainer.param("embedding.weight").unwrap(),
+                    trainer.running("layers.1.running_var").unwrap(),
+                ));
                 predictor.predict(&tokens[..], &mut outputs).unwrap();
                 black_box(predictor.loss(&tokens[..], &labels[..]).unwrap());
             }

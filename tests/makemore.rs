@@ -5,14 +5,26 @@ use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::LazyLock;
 
-/// The example, which `cargo test` builds next to the tests.
+/// The example, which `cargo test` builds next to the tests, or else this does.
 fn makemore() -> Command {
-    let test = std::env::current_exe().unwrap();
-    let program = test.parent().and_then(Path::parent).unwrap().join("examples/makemore");
-    let program = program.with_extension(std::env::consts::EXE_EXTENSION);
-    assert!(program.exists(), "{} is not there: `cargo test` without a selection builds it", program.display());
-    Command::new(program)
+    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+        let test = std::env::current_exe().unwrap();
+        let profile = test.parent().and_then(Path::parent).unwrap();
+        let program = profile.join("examples/makemore").with_extension(std::env::consts::EXE_EXTENSION);
+        if !program.exists() {
+            // A selection such as `cargo test --test makemore` leaves the examples out.
+            let name = if profile.ends_with("release") { "release" } else { "test" };
+            let build = ["build", "--example", "makemore", "--profile", name, "--target-dir"];
+            let root = env!("CARGO_MANIFEST_DIR");
+            let mut cargo = Command::new(env!("CARGO"));
+            let status = cargo.args(build).arg(profile.parent().unwrap()).current_dir(root).status().unwrap();
+            assert!(status.success() && program.exists(), "{} cannot be built", program.display());
+        }
+        program
+    });
+    Command::new(&*PROGRAM)
 }
 
 /// A directory of a test's own, empty.
@@ -180,8 +192,10 @@ fn bad_input_is_one_sentence_and_nothing_written() {
         (&["--data", "blank.txt"], "blank.txt: there are no words"),
         (&["--data", "latin1.txt"], "UTF-8"),
         (&["--data", "few.txt"], "3 words are too few"),
-        (&["--data", "small.txt"], "--batch 32 is larger than the training data"),
-        (&["--data", "small.txt", "--batch", "33"], "--batch 33 is larger"),
+        (
+            &["--data", "small.txt", "--batch", "33"],
+            "--batch 33 is larger than the training data, which has 32 samples",
+        ),
         (&["--context", "0"], "--context must be at least 1"),
         (&["--hidden", "0"], "--hidden must be at least 1"),
         (&["--embedding", "0"], "--embedding must be at least 1"),
@@ -192,6 +206,7 @@ fn bad_input_is_one_sentence_and_nothing_written() {
         (&["--lr", "0"], "--lr must be"),
         (&["--lr", "nan"], "--lr must be"),
         (&["--lr", "-1"], "--lr must be"),
+        (&["--threads", "100000"], "--threads must be at most"),
         (&["--hidden", "1000000000000"], "numbers in memory"),
         (&["--context", "18446744073709551615"], "numbers in memory"),
         (&["--out", "empty.txt/below"], "cannot make the directory"),

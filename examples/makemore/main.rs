@@ -31,7 +31,7 @@ type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Resu
 
 /// Trains the makemore network on a list of words, with hand-written gradients, and makes more of them.
 #[derive(Clone, Debug, Parser)]
-#[command(version)]
+#[command(name = "makemore", version)]
 struct Args {
     /// Words, one a line, in any alphabet; without it, the names that this program carries
     #[arg(long, value_name = "FILE")]
@@ -79,13 +79,16 @@ enum Purpose {
     Words,
 }
 
+/// More threads than any machine has cores take minutes to start.
+const MOST_THREADS: usize = 1024;
+
 /// Floats and tokens that a run may hold, 8 GB at most: sizes beyond that are slips of the keyboard.
 const MOST_NUMBERS: usize = 1 << 30;
 
 impl Args {
     /// Refuses sizes that no data could make sense of.
     fn check(&self) -> Result<()> {
-        let Args { steps, hidden, embedding, context, batch, lr, .. } = *self;
+        let Args { steps, hidden, embedding, context, batch, lr, threads, .. } = *self;
         for (name, value) in [("steps", steps), ("hidden", hidden), ("embedding", embedding), ("context", context)] {
             if value == 0 {
                 return Err(format!("--{name} must be at least 1").into());
@@ -96,6 +99,9 @@ impl Args {
         }
         if !(lr > 0.0 && lr.is_finite()) {
             return Err(format!("--lr must be a number above 0, got {lr}").into());
+        }
+        if threads > MOST_THREADS {
+            return Err(format!("--threads must be at most {MOST_THREADS}, got {threads}").into());
         }
         Ok(())
     }
@@ -111,7 +117,8 @@ impl Args {
         let numbers =
             [parameters, activations, samples.saturating_mul(context)].into_iter().fold(0, usize::saturating_add);
         if numbers > MOST_NUMBERS {
-            return Err(format!("--hidden, --embedding, --context and --batch ask for {numbers} numbers in memory, {MOST_NUMBERS} is the most").into());
+            let sizes = "--hidden, --embedding, --context and --batch";
+            return Err(format!("{sizes} ask for {numbers} numbers in memory, {MOST_NUMBERS} is the most").into());
         }
         Ok(())
     }

@@ -32,7 +32,9 @@ pub(crate) fn write(dir: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
 fn write_temporary(dir: &Path, files: &[(&str, Vec<u8>)]) -> Result<()> {
     for (name, bytes) in files {
         if let Err(error) = fs::write(temporary(dir, name), bytes) {
-            files.iter().for_each(|(name, _)| remove_temporary(dir, name));
+            for (name, _) in files {
+                remove_temporary(dir, name);
+            }
             return Err(cannot_write(dir, name, &error).into());
         }
     }

@@ -210,12 +210,22 @@ pub type Result<T> = std::result::Result<T, Error>;
 ///
 /// # Errors
 /// [`ErrorKind::Shape`] if it is not.
-#[inline]
+#[inline(always)]
 pub(crate) fn expect_shape(op: &'static str, arg: &'static str, want: &[usize], got: &[usize]) -> Result<()> {
-    if want == got {
-        return Ok(());
+    #[cold]
+    fn fault(op: &'static str, arg: &'static str, want: &[usize], got: &[usize]) -> Error {
+        ErrorKind::Shape { op, arg, want: want.into(), got: got.into() }.into()
     }
-    Err(ErrorKind::Shape { op, arg, want: want.into(), got: got.into() }.into())
+    if want == got { Ok(()) } else { Err(fault(op, arg, want, got)) }
+}
+
+/// Checks that scratch is long enough.
+///
+/// # Errors
+/// [`ErrorKind::Scratch`] if it is not.
+#[inline]
+pub(crate) fn expect_scratch(op: &'static str, want: usize, got: usize) -> Result<()> {
+    if got >= want { Ok(()) } else { Err(ErrorKind::Scratch { op, want, got }.into()) }
 }
 
 /// Checks that an index operand stays within `0..bound`.
@@ -225,7 +235,12 @@ pub(crate) fn expect_shape(op: &'static str, arg: &'static str, want: &[usize], 
 #[inline]
 pub(crate) fn expect_indices(op: &'static str, arg: &'static str, values: &[i64], bound: usize) -> Result<()> {
     // A negative value becomes a huge unsigned one, so one comparison serves both ends.
-    match values.iter().position(|&value| value as u64 >= bound as u64) {
+    let outside = |&value: &i64| value as u64 >= bound as u64;
+    // Without a branch for each value, since hardly ever one is outside.
+    if !values.iter().fold(false, |any, value| any | outside(value)) {
+        return Ok(());
+    }
+    match values.iter().position(outside) {
         None => Ok(()),
         Some(position) => Err(ErrorKind::Index { op, arg, position, value: values[position], bound }.into()),
     }

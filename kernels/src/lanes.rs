@@ -564,6 +564,11 @@ pub(crate) fn gather_rows<S: Simd>(s: S, mut y: MatMut<'_>, table: Mat<'_>, toke
             let from = row(table, token as usize).start;
             let to = start.wrapping_add(g * dim);
             let mut j = 0;
+            if dim <= S::LANES {
+                // SAFETY: as below, in one register.
+                unsafe { s.store_head(to, dim, s.load_head(from, dim)) };
+                continue;
+            }
             while j < dim {
                 // SAFETY: `from` and `to` have `dim` columns, in row `token` of the table and group `g` of row `i`.
                 unsafe { s.store_head(to.add(j), dim - j, s.load_head(from.add(j), dim - j)) };
@@ -593,6 +598,11 @@ pub(crate) fn scatter_add_rows<S: Simd>(s: S, mut table: MatMut<'_>, first: usiz
             let from = start.wrapping_add(g * dim);
             let to = row_mut(&mut table, at).start;
             let mut j = 0;
+            if dim <= S::LANES {
+                // SAFETY: as below, in one register.
+                unsafe { s.store_head(to, dim, s.add(s.load_head(to, dim), s.load_head(from, dim))) };
+                continue;
+            }
             while j < dim {
                 // SAFETY: `from` and `to` have `dim` columns, in group `g` of row `i` and row `at` of the table.
                 unsafe {

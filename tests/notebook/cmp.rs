@@ -17,7 +17,7 @@ pub(crate) fn exercises() -> Vec<(Golden, Golden)> {
 /// The line that ends a set of cases.
 pub(crate) fn summary(set: &str, cases: usize, failures: &[String]) -> String {
     let failed = failures.len();
-    format!("{set}: {cases} cases, {} passed, {failed} failed, 0 unsupported", cases - failed)
+    format!("{set}: {cases} cases, {} passed, {failed} failed, 0 unsupported", cases.saturating_sub(failed))
 }
 
 /// A table of comparisons.
@@ -41,14 +41,16 @@ impl<'a> Cmp<'a> {
         &self.names
     }
 
-    /// Compares the gradient of a value.
-    pub(crate) fn gradient(&mut self, name: &str, got: &[f32]) {
-        self.compare(name, &format!("d{name}"), got);
+    /// Compares a value of the forward pass; no case of its own.
+    pub(crate) fn value(&mut self, name: &str, got: &[f32]) {
+        let close = within(&self.double.shape(name), got, &self.double.f64(name), Tolerance::ALLCLOSE);
+        self.failures.extend(close.err().map(|wrong| format!("{name}, forward: {wrong}")));
     }
 
-    /// Compares a value, or under another name its gradient: exactly with PyTorch's float32, approximately and by the
-    /// largest difference with its float64.
-    pub(crate) fn compare(&mut self, name: &str, tensor: &str, got: &[f32]) {
+    /// Compares the gradient of a value: exactly with PyTorch's float32, approximately and by the largest difference
+    /// with its float64.
+    pub(crate) fn gradient(&mut self, name: &str, got: &[f32]) {
+        let tensor = &format!("d{name}");
         let want = self.double.f64(tensor);
         let single = self.single.f32(tensor);
         let exact = got.len() == single.len() && got.iter().zip(&single).all(|(a, b)| a.to_bits() == b.to_bits());
@@ -65,7 +67,7 @@ impl<'a> Cmp<'a> {
     /// If any value was not approximately PyTorch's.
     pub(crate) fn finish(self) -> Result<(), String> {
         let Self { title, table, names, failures, .. } = self;
-        println!("{title}\n{table}{}\n", summary("notebook", names.len(), &failures));
+        println!("{title}\n{table}{}\n", summary(&title, names.len(), &failures));
         if failures.is_empty() { Ok(()) } else { Err(format!("{title}\n{}", failures.join("\n"))) }
     }
 }

@@ -96,9 +96,8 @@ impl Truth {
         let embcat = reference.input(&x);
         let of = |reference: &Reference, input| loss(&reference.outputs(input, Statistics::Batch), &labels);
         let params = reference.differences(|reference| of(reference, reference.input(&x)));
-        let input = differences(&embcat.values, |values| {
-            of(&reference, Rows { width: embcat.width, values: values.to_vec() })
-        });
+        let input =
+            differences(&embcat.values, |values| of(&reference, Rows { width: embcat.width, values: values.to_vec() }));
         let outputs = reference.outputs(embcat, Statistics::Batch);
         Self { loss: loss(&outputs, &labels), mlp: mlp.clone(), x, labels, outputs, params, input }
     }
@@ -114,7 +113,8 @@ impl Truth {
             within(grad.shape(), &grad.to_vec(), want, tolerance).map_err(|wrong| format!("{name}: {wrong}"))?;
         }
         let d_input = View::from(trainer.d_input().map_err(|e| e.to_string())?);
-        within(d_input.shape(), &d_input.to_vec(), &self.input, tolerance).map_err(|wrong| format!("input: {wrong}"))?;
+        within(d_input.shape(), &d_input.to_vec(), &self.input, tolerance)
+            .map_err(|wrong| format!("input: {wrong}"))?;
         Ok(())
     }
 }

@@ -153,7 +153,7 @@ fn a_predictor_gives_the_same_bits_for_a_sample_alone_strided_and_on_two_threads
     reversed.reverse();
     assert_eq!(reversed, together);
 
-    let exec = Exec::with_threads(2).unwrap().with_min_piece(0);
+    let exec = Exec::with_threads(2).unwrap().with_isa(Isa::best()).with_min_piece(0);
     let mut other = Trainer::new(&mlp, Options { max_batch: 30, lr: 0.2, ..Options::default() }, &exec).unwrap();
     stir(&mut other, 4);
     exec.install(|| {

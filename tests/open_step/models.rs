@@ -1,7 +1,9 @@
 //! Models and options that are not possible give errors that name the place; none panics, and none asks for memory that
 //! no machine has.
 
-use crate::{DENSE, TOKENS, biasless, linear, mlp};
+#[cfg(target_pointer_width = "64")]
+use crate::biasless;
+use crate::{DENSE, TOKENS, linear, mlp};
 use handgrad::{BatchNorm, Error, Exec, Input, Layer, Mlp, Options, Trainer};
 
 fn build(mlp: &Mlp, options: Options) -> Result<Trainer, Error> {
@@ -59,6 +61,7 @@ fn numbers_out_of_range() {
 }
 
 /// Sizes no machine has room for, around the places where products and strides overflow.
+#[cfg(target_pointer_width = "64")]
 const HUGE: [usize; 10] = [
     1 << 50,
     1 << 56,
@@ -82,7 +85,8 @@ fn sizes_that_no_memory_holds() {
         assert!(error.to_string().contains("memory"));
     };
     for n in HUGE {
-        for layers in [vec![], vec![linear(3)], vec![Layer::Tanh], vec![BatchNorm::default().into()], vec![biasless(1)]] {
+        for layers in [vec![], vec![linear(3)], vec![Layer::Tanh], vec![BatchNorm::default().into()], vec![biasless(1)]]
+        {
             too_large(&mlp(Input::Dense { features: n }, &layers), default);
             too_large(&mlp(Input::Tokens { vocab: 3, context: n, embedding: 1 }, &layers), default);
             too_large(&mlp(Input::Tokens { vocab: 3, context: 2, embedding: n }, &layers), default);

@@ -190,7 +190,11 @@ fn bad_samples_for_a_predictor() {
         expect("predict", &predictor.predict(x, &mut outputs).unwrap_err(), says);
         expect("loss", &predictor.loss(x, y).unwrap_err(), says);
     }
-    expect("length", &predictor.predict(&[1, 2, 3][..], &mut outputs).unwrap_err(), &["`outputs`", "must be 4", "got 8"]);
+    expect(
+        "length",
+        &predictor.predict(&[1, 2, 3][..], &mut outputs).unwrap_err(),
+        &["`outputs`", "must be 4", "got 8"],
+    );
     assert_eq!(outputs, [7.0; 8]);
     for (x, says) in [(&[1, 2, 3][..], "at least 2"), (&[1, 2, 3, 4, 5, -9][..], "token -9"), (&[][..], "got 0")] {
         expect("calibrate", &trainer.calibrate(x).unwrap_err(), &[says]);
@@ -263,7 +267,9 @@ fn names_that_are_unknown() {
     trainer.forward(&x).unwrap();
     trainer.backward(&y).unwrap();
     expect("grad", &trainer.grad("").unwrap_err(), &["``", "embedding.weight"]);
-    for (name, shape) in [("embedding.weight", vec![9, 4]), ("layers.0.weight", vec![5, 12]), ("layers.0.bias", vec![5])] {
+    for (name, shape) in
+        [("embedding.weight", vec![9, 4]), ("layers.0.weight", vec![5, 12]), ("layers.0.bias", vec![5])]
+    {
         assert_eq!(trainer.param(name).unwrap().shape(), shape, "{name}");
         assert_eq!(trainer.grad(name).unwrap().shape(), shape, "{name}");
     }
@@ -274,7 +280,8 @@ fn the_gradient_of_tokens_and_of_a_dense_input_asked_for_is_there_after_a_fused_
     for input in [TOKENS, DENSE] {
         let mlp = mlp(input, &[linear(5), Layer::Tanh, linear(4)]);
         let (x, y) = data(&mlp, 3, 1);
-        let options = Options { max_batch: 3, input_gradient: matches!(input, Input::Dense { .. }), ..Options::default() };
+        let options =
+            Options { max_batch: 3, input_gradient: matches!(input, Input::Dense { .. }), ..Options::default() };
         let new = || Trainer::new(&mlp, options, &Exec::serial().unwrap()).unwrap();
         let (mut fused, mut passes) = (new(), new());
         assert!(fused.d_input().is_err());

@@ -19,7 +19,7 @@ mod micro;
 #[cfg(test)]
 mod tests;
 
-use crate::error::{ErrorKind, Result, expect_shape};
+use crate::error::{Result, expect_scratch, expect_shape};
 use crate::exec::Exec;
 use crate::lanes::{self, Map};
 use crate::math;
@@ -146,11 +146,7 @@ pub(crate) fn check(
     let (m, k, n) = (a.rows(), a.cols(), b.cols());
     expect_shape(op, "b", &[k, n], &[b.rows(), b.cols()])?;
     expect_shape(op, "c", &[m, n], &[c.rows(), c.cols()])?;
-    let want = scratch_len(exec, m, k, n);
-    if scratch.len() < want {
-        return Err(ErrorKind::Scratch { op, want, got: scratch.len() }.into());
-    }
-    Ok(())
+    expect_scratch(op, scratch_len(exec, m, k, n), scratch.len())
 }
 
 /// A product past the door: shapes match, the columns of `c` are adjacent (or there is one), and `scratch` suffices.

@@ -64,7 +64,7 @@ impl<S: Simd, const N: usize> Short<S, N> {
     fn filled(self, fill: f32) -> [S::F32; N] {
         let mut x = self.x;
         for (k, x) in x.iter_mut().enumerate() {
-            if (k + 1) * S::LANES > self.len {
+            if k >= N / 2 {
                 *x = self.s.select(self.s.head(self.len.saturating_sub(k * S::LANES)), *x, self.s.splat(fill));
             }
         }
@@ -99,13 +99,22 @@ fn each_row<S: Simd, F: ShortRow, const N: usize>(s: S, out: &mut MatMut<'_>, in
         for (k, x) in x.iter_mut().enumerate() {
             let at = k * S::LANES;
             // SAFETY: the row has `len` adjacent elements.
-            *x = unsafe { s.load_head(from.wrapping_add(at), len.saturating_sub(at)) };
+            *x = unsafe {
+                // More than half of the registers are needed, or there would be half as many.
+                if k < N / 2 { s.load(from.wrapping_add(at)) } else { s.load_head(from.wrapping_add(at), len.saturating_sub(at)) }
+            };
         }
         let y = f.eval(s, i, Short { s, len, x });
         for (k, y) in y.into_iter().enumerate() {
             let at = k * S::LANES;
             // SAFETY: the row has `len` adjacent elements.
-            unsafe { s.store_head(to.wrapping_add(at), len.saturating_sub(at), y) };
+            unsafe {
+                if k < N / 2 {
+                    s.store(to.wrapping_add(at), y);
+                } else {
+                    s.store_head(to.wrapping_add(at), len.saturating_sub(at), y);
+                }
+            }
         }
     }
 }

@@ -14,11 +14,13 @@ mod tanh;
 mod trig;
 
 pub(crate) use erf::erf;
-pub(crate) use exp::{exp, expm1};
+pub(crate) use exp::{exp, exp_parts, expm1};
 pub(crate) use ln::ln;
 pub(crate) use pow::pow;
 pub(crate) use sigmoid::{sigmoid, sigmoid_grad};
+pub(crate) use softplus::softplus;
 pub(crate) use tanh::{tanh, tanh_grad};
+pub(crate) use trig::{cos, sin};
 
 use crate::simd::Simd;
 

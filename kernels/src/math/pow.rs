@@ -1,3 +1,4 @@
+use super::exp::expm1_small;
 use super::{LN2_HI, LN2_LO, poly, reduce_ln2};
 use crate::simd::Simd;
 
@@ -84,7 +85,5 @@ fn exp_two<S: Simd>(s: S, x: Two<S::F32>) -> S::F32 {
     let high = s.min(s.splat(89.5), s.max(s.splat(-104.5), x.high));
     let (n, r) = reduce_ln2(s, high);
     let r = s.add(r, x.low);
-    let p = poly(s, r, [1.979_024_2e-4, 1.394_475_8e-3, 8.333_498e-3, 4.166_629_5e-2, 0.166_666_66, 0.5]);
-    let expm1 = s.fma(s.mul(r, r), p, r);
-    s.scale2(s.add(expm1, s.splat(1.0)), n)
+    s.scale2(s.add(expm1_small(s, r), s.splat(1.0)), n)
 }

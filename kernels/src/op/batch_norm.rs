@@ -17,7 +17,7 @@
 //!
 //! Source: Ioffe and Szegedy 2015; the last line is exercise 3 of the notebook.
 
-use crate::error::{ErrorKind, Result, expect_shape};
+use crate::error::{ErrorKind, Result, expect_scratch};
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::gemm::Accum;
 use crate::lanes::{self, ColFold, ColMap, Map};
@@ -124,8 +124,14 @@ pub fn forward(
     const OP: &str = "batch_norm::forward";
     let Statistics { mean, var, inv_std } = statistics;
     let divisor = divisor(OP, x, config)?;
-    let per_column = [("mean", mean.as_mat()), ("var", var.as_mat()), ("inv_std", inv_std.as_mat())];
-    check(OP, x, [("y", y.as_mat())], &[per_column[0], per_column[1], per_column[2], ("gamma", gamma), ("beta", beta)])?;
+    let (rows, cols) = (x.rows(), x.cols());
+    x.expect_adjacent(OP, "x")?;
+    y.expect(OP, "y", rows, cols)?;
+    mean.expect(OP, "mean", 1, cols)?;
+    var.expect(OP, "var", 1, cols)?;
+    inv_std.expect(OP, "inv_std", 1, cols)?;
+    gamma.expect(OP, "gamma", 1, cols)?;
+    beta.expect(OP, "beta", 1, cols)?;
 
     struct Call<'a, 'b>(&'b Exec, [MatMut<'a>; 4], [Mat<'a>; 3], f32, f32);
     impl WithActivation for Call<'_, '_> {
@@ -154,7 +160,13 @@ pub fn forward_with(
 ) -> Result<()> {
     const OP: &str = "batch_norm::forward_with";
     let Saved { mean, inv_std, .. } = saved;
-    check(OP, x, [("y", y.as_mat())], &[("mean", mean), ("inv_std", inv_std), ("gamma", gamma), ("beta", beta)])?;
+    let (rows, cols) = (x.rows(), x.cols());
+    x.expect_adjacent(OP, "x")?;
+    y.expect(OP, "y", rows, cols)?;
+    mean.expect(OP, "mean", 1, cols)?;
+    inv_std.expect(OP, "inv_std", 1, cols)?;
+    gamma.expect(OP, "gamma", 1, cols)?;
+    beta.expect(OP, "beta", 1, cols)?;
 
     struct Call<'a, 'b>(&'b Exec, MatMut<'a>, [Mat<'a>; 5]);
     impl WithActivation for Call<'_, '_> {
@@ -183,8 +195,11 @@ pub fn update_running(
 ) -> Result<()> {
     const OP: &str = "batch_norm::update_running";
     let Saved { mean, var, .. } = batch;
-    let running = [("running_mean", running_mean.as_mat()), ("running_var", running_var.as_mat())];
-    check(OP, mean, [], &[("mean", mean), ("var", var), running[0], running[1]])?;
+    let cols = mean.cols();
+    mean.expect(OP, "mean", 1, cols)?;
+    var.expect(OP, "var", 1, cols)?;
+    running_mean.expect(OP, "running_mean", 1, cols)?;
+    running_var.expect(OP, "running_var", 1, cols)?;
     let bessel = match config.variance {
         Variance::Biased if rows > 1 => rows as f32 / (rows - 1) as f32,
         Variance::Biased | Variance::Unbiased => 1.0,
@@ -206,8 +221,13 @@ pub fn set_statistics(
     eps: f32,
 ) -> Result<()> {
     let Statistics { mean: to_mean, var: to_var, inv_std } = statistics.reborrow();
-    let out = [("to mean", to_mean.as_mat()), ("to var", to_var.as_mat()), ("inv_std", inv_std.as_mat())];
-    check("batch_norm::set_statistics", mean, [], &[("mean", mean), ("var", var), out[0], out[1], out[2]])?;
+    const OP: &str = "batch_norm::set_statistics";
+    let cols = mean.cols();
+    mean.expect(OP, "mean", 1, cols)?;
+    var.expect(OP, "var", 1, cols)?;
+    to_mean.expect(OP, "statistics.mean", 1, cols)?;
+    to_var.expect(OP, "statistics.var", 1, cols)?;
+    inv_std.expect(OP, "statistics.inv_std", 1, cols)?;
     exec.blocks(mean.cols(), Axis::Cols, 16, [to_mean, to_var, inv_std], [mean, var], Given { eps });
     Ok(())
 }
@@ -237,13 +257,17 @@ pub fn backward(
     let Grads { dx, dgamma, dbeta } = grads;
     let Saved { mean, inv_std, .. } = saved;
     let divisor = divisor(OP, x, config)?;
-    let per_column =
-        [("dgamma", dgamma.as_mat()), ("dbeta", dbeta.as_mat()), ("mean", mean), ("inv_std", inv_std), ("gamma", gamma)];
-    check(OP, x, [("dx", dx.as_mat()), ("dy", dy)], &per_column)?;
+    let (rows, cols) = (x.rows(), x.cols());
+    x.expect_adjacent(OP, "x")?;
+    dx.expect(OP, "dx", rows, cols)?;
+    dy.expect(OP, "dy", rows, cols)?;
+    dgamma.expect(OP, "dgamma", 1, cols)?;
+    dbeta.expect(OP, "dbeta", 1, cols)?;
+    mean.expect(OP, "mean", 1, cols)?;
+    inv_std.expect(OP, "inv_std", 1, cols)?;
+    gamma.expect(OP, "gamma", 1, cols)?;
     let want = backward_scratch(x.cols());
-    if scratch.len() < want {
-        return Err(ErrorKind::Scratch { op: OP, want, got: scratch.len() }.into());
-    }
+    expect_scratch(OP, want, scratch.len())?;
     let (sum_dy, sum_dy_xhat) = scratch[..want].split_at_mut(x.cols());
     let sums = [MatMut::from_row(sum_dy), MatMut::from_row(sum_dy_xhat)];
 
@@ -282,29 +306,16 @@ fn divisor(op: &'static str, x: Mat<'_>, config: Config) -> Result<f32> {
     Ok(divisor)
 }
 
-/// Checks that `blocks` have the shape of `x`, `rows` are `1 x features`, and all columns are adjacent.
-fn check<const N: usize>(
-    op: &'static str,
-    x: Mat<'_>,
-    blocks: [(&'static str, Mat<'_>); N],
-    rows: &[(&'static str, Mat<'_>)],
-) -> Result<()> {
-    x.expect_adjacent(op, "x")?;
-    for (arg, block) in blocks {
-        expect_shape(op, arg, &[x.rows(), x.cols()], &[block.rows(), block.cols()])?;
-        block.expect_adjacent(op, arg)?;
-    }
-    for &(arg, row) in rows {
-        expect_shape(op, arg, &[1, x.cols()], &[row.rows(), row.cols()])?;
-        row.expect_adjacent(op, arg)?;
-    }
-    Ok(())
-}
-
 /// Columns that are taken through all passes together, so that every pass but the first finds them in cache.
 fn blocks(cols: usize) -> impl Iterator<Item = Range<usize>> {
     const WIDTH: usize = 128;
     (0..cols).step_by(WIDTH).map(move |j| j..cols.min(j + WIDTH))
+}
+
+/// Some columns of an output.
+#[inline(always)]
+fn part<'a>(mat: &'a mut MatMut<'_>, cols: &Range<usize>) -> MatMut<'a> {
+    mat.reborrow().cols_in(cols.clone())
 }
 
 #[derive(Clone, Copy)]
@@ -318,8 +329,11 @@ impl<F: Unary> BlockKernel<4, 3> for Forward<F> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S, _: usize, mut out: [MatMut<'_>; 4], inp: [Mat<'_>; 3]) {
         for cols in blocks(inp[0].cols()) {
-            let [y, mut mean, var, mut inv_std] = out.each_mut().map(|mat| mat.reborrow().cols_in(cols.clone()));
-            let [x, gamma, beta] = inp.map(|mat| mat.cols_in(cols.clone()));
+            let [y, mean, var, inv_std] = &mut out;
+            let (y, var) = (part(y, &cols), part(var, &cols));
+            let (mut mean, mut inv_std) = (part(mean, &cols), part(inv_std, &cols));
+            let [x, gamma, beta] = inp;
+            let (x, gamma, beta) = (x.cols_in(cols.clone()), gamma.cols_in(cols.clone()), beta.cols_in(cols));
             let (divisor, eps) = (self.divisor, self.eps);
             let (first, rows) = (x.rows_in(0..1), x.rows() as f32);
             lanes::fold_cols(s, [mean.reborrow()], [x], [first], Distance, MeanOfDistances { rows });
@@ -364,9 +378,12 @@ impl<F: Unary> BlockKernel<5, 5> for Backward<F> {
     fn run<S: Simd>(self, s: S, _: usize, mut out: [MatMut<'_>; 5], inp: [Mat<'_>; 5]) {
         let rows = inp[0].rows() as f32;
         for cols in blocks(inp[0].cols()) {
-            let [dx, dgamma, dbeta, mut sum_dy, mut sum_dy_xhat] =
-                out.each_mut().map(|mat| mat.reborrow().cols_in(cols.clone()));
-            let [dy, x, mean, inv_std, gamma] = inp.map(|mat| mat.cols_in(cols.clone()));
+            let [dx, dgamma, dbeta, sum_dy, sum_dy_xhat] = &mut out;
+            let (dx, dgamma, dbeta) = (part(dx, &cols), part(dgamma, &cols), part(dbeta, &cols));
+            let (mut sum_dy, mut sum_dy_xhat) = (part(sum_dy, &cols), part(sum_dy_xhat, &cols));
+            let [dy, x, mean, inv_std, gamma] = inp;
+            let (dy, x, gamma) = (dy.cols_in(cols.clone()), x.cols_in(cols.clone()), gamma.cols_in(cols.clone()));
+            let (mean, inv_std) = (mean.cols_in(cols.clone()), inv_std.cols_in(cols));
             let sums = [sum_dy.reborrow(), sum_dy_xhat.reborrow()];
             lanes::fold_cols(s, sums, [dy, x], [mean, inv_std], GradSums, lanes::Totals);
             let sums = [sum_dy.as_mat(), sum_dy_xhat.as_mat()];

@@ -11,7 +11,7 @@
 
 use super::activation::{Activation, WithActivation};
 use super::unary::{self, Unary};
-use crate::error::{ErrorKind, Result, expect_shape};
+use crate::error::{Result, expect_scratch, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::gemm::{self, Accum, Done, Epilogue, Then};
 use crate::lanes::{self, Map};
@@ -32,8 +32,12 @@ pub struct Grads<'a> {
 pub fn scratch_len(exec: &Exec, batch: usize, inputs: usize, outputs: usize) -> usize {
     let forward = gemm::scratch_len(exec, batch, inputs, outputs);
     let input = gemm::scratch_len(exec, batch, outputs, inputs);
-    let weight = gemm::scratch_len(exec, inputs, batch, outputs).max(gemm::scratch_len(exec, outputs, batch, inputs));
-    forward.max(input).max(weight + outputs)
+    forward.max(input).max(params_scratch(exec, batch, inputs, outputs))
+}
+
+/// What the passes to the parameters need: a product, and then a row of sums.
+fn params_scratch(exec: &Exec, batch: usize, inputs: usize, outputs: usize) -> usize {
+    gemm::scratch_len(exec, inputs, batch, outputs).max(outputs)
 }
 
 /// `y = activation(x·w + b)`; the columns of `y` and `b` must be adjacent.
@@ -50,8 +54,9 @@ pub fn forward(
     scratch: &mut [f32],
 ) -> Result<()> {
     const OP: &str = "linear::forward";
-    check(OP, exec, x, w, scratch)?;
+    expect_shape(OP, "w", &[x.cols(), w.cols()], &[w.rows(), w.cols()])?;
     expect_shape(OP, "y", &[x.rows(), w.cols()], &[y.rows(), y.cols()])?;
+    expect_scratch(OP, gemm::scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
     y.expect_adjacent(OP, "y")?;
     let b = check_bias(OP, "b", b, w.cols())?;
     if activation == Activation::Identity {
@@ -87,9 +92,10 @@ pub fn backward_input(
     scratch: &mut [f32],
 ) -> Result<()> {
     const OP: &str = "linear::backward_input";
-    check(OP, exec, x, w, scratch)?;
+    expect_shape(OP, "w", &[x.cols(), w.cols()], &[w.rows(), w.cols()])?;
     expect_shape(OP, "dy", &[x.rows(), w.cols()], &[dy.rows(), dy.cols()])?;
     expect_shape(OP, "dx", &[x.rows(), x.cols()], &[dx.rows(), dx.cols()])?;
+    expect_scratch(OP, gemm::scratch_len(exec, x.rows(), w.cols(), w.rows()), scratch.len())?;
     dx.expect_adjacent(OP, "dx")?;
     let epilogue = match through.slope() {
         None => Epilogue::Store,
@@ -184,16 +190,6 @@ impl<F: Map<1, 1>> BlockKernel<2, 1> for SumRows<F> {
     }
 }
 
-/// Checks what the passes through `w` have in common.
-fn check(op: &'static str, exec: &Exec, x: Mat<'_>, w: Mat<'_>, scratch: &[f32]) -> Result<()> {
-    expect_shape(op, "w", &[x.cols(), w.cols()], &[w.rows(), w.cols()])?;
-    let want = scratch_len(exec, x.rows(), w.rows(), w.cols());
-    if scratch.len() < want {
-        return Err(ErrorKind::Scratch { op, want, got: scratch.len() }.into());
-    }
-    Ok(())
-}
-
 /// Checks what the passes to the parameters have in common; `w` is the weights or their gradient, named `arg`.
 fn check_params(
     op: &'static str,
@@ -206,7 +202,7 @@ fn check_params(
 ) -> Result<()> {
     expect_shape(op, arg, &[x.cols(), dy.cols()], &[w.rows(), w.cols()])?;
     expect_shape(op, "dy", &[x.rows(), dy.cols()], &[dy.rows(), dy.cols()])?;
-    check(op, exec, x, w, scratch)?;
+    expect_scratch(op, params_scratch(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
     dy.expect_adjacent(op, "dy")?;
     if w.cols() == 1 { w.t().expect_adjacent(op, arg) } else { w.expect_adjacent(op, arg) }
 }

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 
 use super::layout::{Layout, check_len, check_range, limit, nests, outside, reach_fault};
 use super::{View, ViewMut};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, expect_shape};
 
 /// A read-only matrix: element `(i, j)` lies `i·row_stride + j·col_stride` elements after the first.
 ///
@@ -262,20 +262,20 @@ macro_rules! shared {
         }
 
         /// [`rows_at`](Self::rows_at) for kernels, whose ranges are facts.
-        #[inline]
+        #[inline(always)]
         pub(crate) fn rows_in(self, rows: Range<usize>) -> Self {
             assert!(rows.start <= rows.end && rows.end <= self.raw.rows, "a kernel cut rows outside its matrix");
             Self::wrap(self.raw.cut(rows.start, rows.end - rows.start))
         }
 
         /// [`cols_at`](Self::cols_at) for kernels, whose ranges are facts.
-        #[inline]
+        #[inline(always)]
         pub(crate) fn cols_in(self, cols: Range<usize>) -> Self {
             self.t().rows_in(cols).t()
         }
 
         /// [`split_at_row`](Self::split_at_row) for kernels, whose cuts are facts.
-        #[inline]
+        #[inline(always)]
         pub(crate) fn cut_row(self, row: usize) -> (Self, Self) {
             let Self { raw, .. } = self;
             assert!(row <= raw.rows, "a kernel cut its matrix outside");
@@ -283,7 +283,7 @@ macro_rules! shared {
         }
 
         /// [`split_at_col`](Self::split_at_col) for kernels, whose cuts are facts.
-        #[inline]
+        #[inline(always)]
         pub(crate) fn cut_col(self, col: usize) -> (Self, Self) {
             let (left, right) = self.t().cut_row(col);
             (left.t(), right.t())
@@ -293,6 +293,19 @@ macro_rules! shared {
         #[inline]
         pub(crate) const fn is_adjacent(&self) -> bool {
             self.raw.cols <= 1 || self.raw.col_stride == 1
+        }
+
+        /// Checks the shape, and that the elements of each row follow each other.
+        ///
+        /// # Errors
+        /// [`ErrorKind::Shape`] or [`ErrorKind::Adjacent`] if it is another.
+        #[inline(always)]
+        pub(crate) fn expect(&self, op: &'static str, arg: &'static str, rows: usize, cols: usize) -> Result<()> {
+            if self.raw.rows == rows && self.raw.cols == cols && self.is_adjacent() {
+                return Ok(());
+            }
+            expect_shape(op, arg, &[rows, cols], &[self.raw.rows, self.raw.cols])?;
+            self.expect_adjacent(op, arg)
         }
 
         /// Checks that the elements of each row follow each other.
