@@ -98,7 +98,9 @@ impl Trainer {
     pub fn d_input(&self) -> Result<Mat<'_>> {
         let batch = match self.phase {
             Phase::Fused(batch) | Phase::Backward(batch) => batch,
-            Phase::Idle | Phase::Forward(_) => return Err(not_available("gradient of the input", "call `backward` first")),
+            Phase::Idle | Phase::Forward(_) => {
+                return Err(not_available("gradient of the input", "call `backward` first"));
+            }
         };
         if self.plan.embedding.is_none() && !self.input_gradient {
             return Err(not_available("gradient of the input", "set `input_gradient` in the options"));

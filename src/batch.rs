@@ -139,6 +139,7 @@ fn check_range(what: &'static str, values: &[i64], per_sample: usize, bound: usi
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "numbers and texts are given alike")]
 pub(crate) fn mismatch(what: &'static str, want: impl ToString, got: impl ToString) -> Error {
     Error::Batch { what, want: want.to_string(), got: got.to_string() }
 }

@@ -100,7 +100,12 @@ impl Predictor {
         let embcat = rows_mut(&mut activations.values[0], batch, plan.width)?;
         match (x, plan.embedding, plan.input) {
             (Samples::Tokens(tokens), Some(table), Input::Tokens { context, .. }) => {
-                embedding::forward(exec, embcat, table.mat(params)?, &tokens[range.start * context..range.end * context])?;
+                embedding::forward(
+                    exec,
+                    embcat,
+                    table.mat(params)?,
+                    &tokens[range.start * context..range.end * context],
+                )?;
             }
             (Samples::Dense(x), ..) => activation::forward(exec, embcat, x.rows_at(range)?, Activation::Identity)?,
             (Samples::Tokens(_), ..) => unreachable!("tokens are refused by a model that has no table for them"),
@@ -124,7 +129,7 @@ impl Moments {
         Self { count: 0.0, mean: vec![0.0; width], squares: vec![0.0; width] }
     }
 
-    /// Joins a block of samples (Chan, Golub and LeVeque 1979).
+    /// Joins a block of samples (Chan, Golub and `LeVeque` 1979).
     fn join(&mut self, x: Mat<'_>) {
         let (seen, new) = (self.count, x.rows() as f64);
         let total = seen + new;

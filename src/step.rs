@@ -324,7 +324,13 @@ pub(crate) fn stage_forward(
                     }
                 }
                 Norms::Running(running) => {
-                    batch_norm::set_statistics(exec, &mut statistics, mean.mat(running)?, var.mat(running)?, config.eps)?;
+                    batch_norm::set_statistics(
+                        exec,
+                        &mut statistics,
+                        mean.mat(running)?,
+                        var.mat(running)?,
+                        config.eps,
+                    )?;
                     batch_norm::forward_with(exec, y, statistics.as_saved(), x, gamma, beta, stage.activation)?;
                 }
             }

@@ -14,7 +14,7 @@ pub(crate) fn lines(len: usize) -> Result<usize> {
 /// [`lines`] of a length whose buffer exists, so that it cannot overflow.
 #[inline]
 pub(crate) const fn padded(len: usize) -> usize {
-    (len + LINE - 1) / LINE * LINE
+    len.next_multiple_of(LINE)
 }
 
 /// `a·b`, if it can be addressed.

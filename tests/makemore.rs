@@ -6,18 +6,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::LazyLock;
+use std::time::SystemTime;
 
-/// The example, which `cargo test` builds next to the tests, or else this does.
+/// The example, which `cargo test` builds next to the tests; a selection such as `cargo test --test makemore` leaves it out,
+/// and then it is built here.
 fn makemore() -> Command {
     static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
         let test = std::env::current_exe().unwrap();
         let profile = test.parent().and_then(Path::parent).unwrap();
         let program = profile.join("examples/makemore").with_extension(std::env::consts::EXE_EXTENSION);
-        if !program.exists() {
-            // A selection such as `cargo test --test makemore` leaves the examples out.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let sources = ["examples/makemore", "src", "kernels/src", "Cargo.toml"].map(|part| changed(&root.join(part)));
+        if sources.into_iter().flatten().max() > changed(&program) {
             let name = if profile.ends_with("release") { "release" } else { "test" };
             let build = ["build", "--example", "makemore", "--profile", name, "--target-dir"];
-            let root = env!("CARGO_MANIFEST_DIR");
             let mut cargo = Command::new(env!("CARGO"));
             let status = cargo.args(build).arg(profile.parent().unwrap()).current_dir(root).status().unwrap();
             assert!(status.success() && program.exists(), "{} cannot be built", program.display());
@@ -25,6 +27,12 @@ fn makemore() -> Command {
         program
     });
     Command::new(&*PROGRAM)
+}
+
+/// When a file, or anything in a directory, was last changed; never, if it is not there.
+fn changed(path: &Path) -> Option<SystemTime> {
+    let inside = fs::read_dir(path).into_iter().flatten().filter_map(|entry| changed(&entry.unwrap().path()));
+    inside.chain(path.metadata().ok()?.modified().ok()).max()
 }
 
 /// A directory of a test's own, empty.

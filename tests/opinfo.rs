@@ -1,8 +1,8 @@
 //! PyTorch's own sample inputs for every operation: forward and every gradient, contiguous and strided, on each tier.
 
-mod common;
 #[path = "opinfo/case.rs"]
 mod case;
+mod common;
 #[path = "opinfo/rows.rs"]
 mod rows;
 

@@ -8,19 +8,19 @@ type FmaLoop = (f64, fn(u64));
 /// The best rate seen of fused multiply-adds on one core, in GFLOP/s.
 ///
 /// Shared machines slow down and speed up, so the loop runs between the cases and the best window counts.
-pub struct FmaPeak {
+pub(crate) struct FmaPeak {
     fma: FmaLoop,
     best: f64,
 }
 
 impl FmaPeak {
     /// The ceiling of a tier by its name.
-    pub fn new(isa: &str) -> Self {
+    pub(crate) fn new(isa: &str) -> Self {
         Self { fma: fma_loop(isa), best: 0.0 }
     }
 
     /// Runs the loop for about `milliseconds`.
-    pub fn measure(&mut self, milliseconds: u64) {
+    pub(crate) fn measure(&mut self, milliseconds: u64) {
         let (flops, run) = self.fma;
         for _ in 0..milliseconds {
             // About 100 µs at 64 operations a nanosecond.
@@ -32,7 +32,7 @@ impl FmaPeak {
     }
 
     /// GFLOP/s.
-    pub fn gflops(&self) -> f64 {
+    pub(crate) fn gflops(&self) -> f64 {
         self.best
     }
 }

@@ -5,10 +5,11 @@
 //! fused multiply-adds, measured between the cases. A share above 1.02 means that the ceiling is wrong: the program
 //! then fails. Arguments: a part of a case's name to run only those, and `--test` for one short pass.
 
-mod ceiling;
 mod cases;
+mod ceiling;
 
 use ceiling::FmaPeak;
+use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ struct Line {
 }
 
 /// Collects lines, and measures the ceilings between them.
-pub struct Report {
+pub(crate) struct Report {
     effort: Effort,
     only: Option<String>,
     peaks: Vec<(String, FmaPeak)>,
@@ -51,13 +52,10 @@ impl Report {
         if !self.wants(name) {
             return;
         }
-        let peak = match self.peaks.iter().position(|(name, _)| name == isa) {
-            Some(peak) => peak,
-            None => {
-                self.peaks.push((isa.to_owned(), FmaPeak::new(isa)));
-                self.peaks.len() - 1
-            }
-        };
+        let peak = self.peaks.iter().position(|(name, _)| name == isa).unwrap_or(self.peaks.len());
+        if peak == self.peaks.len() {
+            self.peaks.push((isa.to_owned(), FmaPeak::new(isa)));
+        }
         let nanoseconds = self.time(call, Some(peak));
         self.lines.push(Line { name: name.to_owned(), nanoseconds, flops: Some((peak, flops)), elements: None });
     }
@@ -105,10 +103,10 @@ impl Report {
                 let gflops = flops / line.nanoseconds;
                 let share = gflops / self.peaks[peak].1.gflops();
                 possible &= share <= 1.02;
-                text += &format!(" us={:.3} gflops={gflops:.1} peak={share:.3}", line.nanoseconds / 1e3);
+                let _ = write!(text, " us={:.3} gflops={gflops:.1} peak={share:.3}", line.nanoseconds / 1e3);
             }
             if let Some(elements) = line.elements {
-                text += &format!(" ns={:.4}", line.nanoseconds / elements);
+                let _ = write!(text, " ns={:.4}", line.nanoseconds / elements);
             }
             println!("{text}");
         }

@@ -11,8 +11,8 @@ use crate::lanes::{self, Map};
 use crate::simd::{Kernel, Simd};
 use crate::view::{Cut, Nest, View, ViewMut};
 
-/// `out = f(inp, out)` over views of one shape, which the caller has checked. `nanoseconds` is what an element costs one
-/// core, for the split over threads.
+/// `out = f(inp, out)` over views of one shape, which the caller has checked. `nanoseconds` is what an element costs
+/// one core, for the split over threads.
 pub(crate) fn map<F: Map<I, O>, const I: usize, const O: usize>(
     exec: &Exec,
     nanoseconds: f64,

@@ -703,13 +703,17 @@ unsafe fn transpose_block<S: Simd, const L: usize, const FULL: bool>(
     let mut block = [s.zero(); L];
     for (c, lane) in block.iter_mut().enumerate() {
         let at = from.wrapping_offset(c as isize * from_stride);
-        // SAFETY: as the caller says; of a column past the last nothing is read.
-        *lane = unsafe { if FULL { s.load(at) } else { s.load_head(at, if c < width { height } else { 0 }) } };
+        if FULL || c < width {
+            // SAFETY: as the caller says. A full register does without a mask.
+            *lane = unsafe { if FULL || height == L { s.load(at) } else { s.load_head(at, height) } };
+        }
     }
     for (r, lane) in s.transpose(block).into_iter().enumerate() {
         let at = to.wrapping_offset(r as isize * to_stride);
-        // SAFETY: as the caller says; of a row past the last nothing is written.
-        unsafe { if FULL { s.store(at, lane) } else { s.store_head(at, if r < height { width } else { 0 }, lane) } };
+        if FULL || r < height {
+            // SAFETY: as the caller says. A full register does without a mask.
+            unsafe { if FULL || width == L { s.store(at, lane) } else { s.store_head(at, width, lane) } };
+        }
     }
 }
 

@@ -5,12 +5,12 @@ mod exec;
 pub mod gemm;
 mod lanes;
 mod math;
-mod par;
 pub mod op;
 pub mod optim;
+mod par;
 mod reduce;
-mod simd;
 pub mod scalar;
+mod simd;
 pub mod view;
 
 pub use error::{Error, ErrorKind, Result};

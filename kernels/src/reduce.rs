@@ -42,7 +42,7 @@ pub(crate) struct AxisSet(u8);
 
 impl AxisSet {
     pub(crate) fn contains(self, axis: usize) -> bool {
-        self.0 >> axis & 1 == 1
+        (self.0 >> axis) & 1 == 1
     }
 
     pub(crate) fn insert(&mut self, axis: usize) {
@@ -66,7 +66,9 @@ pub(crate) fn fold<F: Fold<I, A>, const I: usize, const A: usize>(
     }
     if inp[0].is_empty() {
         // Only sums come here: what has no value over nothing is refused at the door.
-        out.iter_mut().for_each(|out| out.fill(0.0));
+        for out in &mut out {
+            out.fill(0.0);
+        }
         return;
     }
     let nanoseconds = (inp[0].len() as f64 * nanoseconds) as usize;
@@ -195,13 +197,14 @@ fn fold_long<F: Fold<I, A>, const I: usize, const A: usize>(
         let shape = if pieces == 0 { [1, len - start] } else { [pieces, RUN] };
         let [rows, size] = shape;
         let end = start + rows * size;
-        let out = parts.each_mut().map(|parts| {
-            ViewMut::new(&mut parts[done..done + rows], &[rows, 1]).expect("a part for each piece")
-        });
+        let out = parts
+            .each_mut()
+            .map(|parts| ViewMut::new(&mut parts[done..done + rows], &[rows, 1]).expect("a part for each piece"));
         let piece = inp.map(|x| View::new(&x[start..end], &shape).expect("the product of the shape"));
         let order = Order::Runs { kept: 1, outer: 0 };
         fold_nest(exec, nanoseconds, Nest::new(&shape, out, piece), order, false, f);
-        let joined = Joined::<F, A, I> { parts: parts.each_ref().map(|parts| &parts[..done + rows]), finish: end == len, f };
+        let joined =
+            Joined::<F, A, I> { parts: parts.each_ref().map(|parts| &parts[..done + rows]), finish: end == len, f };
         let total = exec.isa().run(joined);
         for (parts, total) in parts.iter_mut().zip(total) {
             parts[0] = total;

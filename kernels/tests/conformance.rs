@@ -99,8 +99,7 @@ fn problems(spec: &Spec, random: &mut Random, shape: &[usize]) -> Vec<Problem> {
 /// The output and the gradients, in logical order, with operands of one layout and results of another.
 fn evaluate(spec: &Spec, exec: &Exec, problem: &Problem, inp: Layout, out: Layout) -> Vec<Vec<f32>> {
     let Problem { axes, shapes, inputs, out: shape, dy } = problem;
-    let x: Vec<Tensor> =
-        shapes.iter().zip(inputs).map(|(shape, values)| Tensor::values(inp, shape, values)).collect();
+    let x: Vec<Tensor> = shapes.iter().zip(inputs).map(|(shape, values)| Tensor::values(inp, shape, values)).collect();
     let dy = Tensor::values(inp, shape, dy);
     let mut y = Tensor::poisoned(out, shape);
     let mut grads: Vec<Tensor> = shapes.iter().map(|shape| Tensor::poisoned(out, shape)).collect();
@@ -141,13 +140,13 @@ fn reference(spec: &Spec, problem: &Problem) -> Vec<(Vec<f64>, Vec<f64>)> {
         Spec::Unary(unary) => {
             let x = wide(&inputs[0]);
             let y = x.iter().map(|&x| (unary.reference)(x)).collect();
-            let y_terms = x.iter().map(|&x| (unary.reference)(x).abs() + slope(&unary.reference, x)).collect();
+            let y_terms =
+                x.iter().map(|&x| (unary.reference)(x).abs() + (unary.terms)(x) + slope(&unary.reference, x)).collect();
             let derivative = |x: f64| (unary.reference_backward)(1.0, x);
             let pairs = || x.iter().zip(&dy);
             let dx = pairs().map(|(&x, &dy)| (unary.reference_backward)(dy, x)).collect();
-            let dx_terms = pairs()
-                .map(|(&x, &dy)| dy.abs() * (1.0 + derivative(x).abs() + slope(&derivative, x)))
-                .collect();
+            let dx_terms =
+                pairs().map(|(&x, &dy)| dy.abs() * (1.0 + derivative(x).abs() + slope(&derivative, x))).collect();
             vec![(y, y_terms), (dx, dx_terms)]
         }
         Spec::Binary(binary) => {
@@ -163,7 +162,8 @@ fn reference(spec: &Spec, problem: &Problem) -> Vec<(Vec<f64>, Vec<f64>)> {
                 let (i, j) = (at(&shapes[0], &index), at(&shapes[1], &index));
                 let value = (binary.reference)(a[i], b[j]);
                 y.0.push(value);
-                let terms = slope(&|a| (binary.reference)(a, b[j]), a[i]) + slope(&|b| (binary.reference)(a[i], b), b[j]);
+                let terms =
+                    slope(&|a| (binary.reference)(a, b[j]), a[i]) + slope(&|b| (binary.reference)(a[i], b), b[j]);
                 y.1.push(value.abs() + terms);
                 let [ga, gb] = (binary.reference_backward)(dy, a[i], b[j]);
                 da.0[i] += ga;
@@ -202,7 +202,8 @@ fn reference(spec: &Spec, problem: &Problem) -> Vec<(Vec<f64>, Vec<f64>)> {
     }
 }
 
-/// Fails unless the results are within [`FACTOR`] roundings of their terms; a fused tier is held to that, others to more.
+/// Fails unless the results are within [`FACTOR`] roundings of their terms; a fused tier is held to that, others to
+/// more.
 fn assert_accurate(spec: &Spec, isa: Isa, problem: &Problem, got: &[Vec<f32>]) {
     let factor = if is_fused(isa) { FACTOR } else { 64.0 * FACTOR };
     for (number, (got, (want, terms))) in got.iter().zip(reference(spec, problem)).enumerate() {
@@ -215,7 +216,16 @@ fn assert_accurate(spec: &Spec, isa: Isa, problem: &Problem, got: &[Vec<f32>]) {
 /// Every length up to two registers and one, and shapes with outer axes.
 fn shapes() -> Vec<Vec<usize>> {
     let mut shapes: Vec<Vec<usize>> = (0..=33).map(|n| vec![n]).collect();
-    shapes.extend([vec![], vec![3, 37], vec![37, 3], vec![1, 5], vec![2, 3, 5], vec![4, 1, 17], vec![70, 70], vec![0, 3]]);
+    shapes.extend([
+        vec![],
+        vec![3, 37],
+        vec![37, 3],
+        vec![1, 5],
+        vec![2, 3, 5],
+        vec![4, 1, 17],
+        vec![70, 70],
+        vec![0, 3],
+    ]);
     shapes
 }
 
@@ -329,7 +339,8 @@ fn tiers_and_threads_give_the_same_bits() {
                 let check = |exec: &Exec| {
                     let got = evaluate(spec, exec, &problem, Layout::Dense, Layout::Dense);
                     for (got, want) in got.iter().zip(&want) {
-                        let what = format!("{} of {:?} over {:?} on {exec:?}", name(spec), problem.shapes, problem.axes);
+                        let what =
+                            format!("{} of {:?} over {:?} on {exec:?}", name(spec), problem.shapes, problem.axes);
                         assert_same_bits(what, 1, got, want);
                     }
                 };
@@ -379,12 +390,18 @@ fn special_values_are_the_same_in_every_lane() {
         for spec in ALL {
             let Spec::Unary(unary) = spec else { continue };
             for x in SPECIAL {
-                let alone = Problem { axes: vec![], shapes: vec![vec![1]], inputs: vec![vec![x]], out: vec![1], dy: vec![1.0] };
+                let alone =
+                    Problem { axes: vec![], shapes: vec![vec![1]], inputs: vec![vec![x]], out: vec![1], dy: vec![1.0] };
                 let want = evaluate(spec, &exec, &alone, Layout::Dense, Layout::Dense);
                 let (y, exact) = (f64::from(want[0][0]), (unary.reference)(x.into()));
                 // The largest results overflow a float.
                 let exact = f64::from(exact as f32);
-                assert_eq!(kind(y), kind(exact), "{isa}: {} of {x:e} is {y:e}, {exact:e} by its definition", unary.name);
+                assert_eq!(
+                    kind(y),
+                    kind(exact),
+                    "{isa}: {} of {x:e} is {y:e}, {exact:e} by its definition",
+                    unary.name
+                );
                 let (dx, exact) = (f64::from(want[1][0]), (unary.reference_backward)(1.0, x.into()));
                 let exact = f64::from(exact as f32);
                 assert_eq!(kind(dx), kind(exact), "{isa}: gradient of {} at {x:e}", unary.name);

@@ -211,11 +211,11 @@ fn a_part_alone_equals_the_part_among_others() {
     let exec = Exec::serial().unwrap();
     let mut all = [f32::NAN; 40];
     sum::forward(&exec, handgrad_kernels::view::ViewMut::new(&mut all, &[40]).unwrap(), x.view(), 0).unwrap();
-    for column in 0..40 {
+    for (column, all) in all.iter().enumerate() {
         let mut one = [f32::NAN];
         let y = handgrad_kernels::view::ViewMut::new(&mut one, &[1]).unwrap();
         sum::forward(&exec, y, x.view().narrow(1, column, 1).unwrap(), 0).unwrap();
-        assert_eq!(one[0].to_bits(), all[column].to_bits(), "column {column}");
+        assert_eq!(one[0].to_bits(), all.to_bits(), "column {column}");
     }
 }
 

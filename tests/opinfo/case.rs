@@ -99,6 +99,7 @@ pub(crate) enum Arg {
     Bool(bool),
     Text(String),
     List(Vec<Arg>),
+    Tuple(Vec<Arg>),
     Slice([Option<isize>; 3]),
     Ellipsis,
 }
@@ -229,7 +230,7 @@ impl Case {
     /// A list of integers, or one.
     pub(crate) fn integers(&self, place: usize, name: &str) -> Option<Vec<isize>> {
         self.arg(place, name).map(|arg| match arg {
-            Arg::List(list) => list.iter().map(Arg::integer).collect(),
+            Arg::List(list) | Arg::Tuple(list) => list.iter().map(Arg::integer).collect(),
             one => vec![one.integer()],
         })
     }
@@ -251,16 +252,15 @@ impl Arg {
 }
 
 fn arg(value: &Value, storages: &Storages, tensors: &mut Vec<Tensor>) -> Arg {
-    let mut list = |values: &Value| {
-        Arg::List(values.as_array().unwrap().iter().map(|value| arg(value, storages, tensors)).collect())
-    };
+    let mut list =
+        |values: &Value| values.as_array().unwrap().iter().map(|value| arg(value, storages, tensors)).collect();
     match value {
         Value::Null => Arg::None,
         Value::Bool(x) => Arg::Bool(*x),
         Value::String(x) => Arg::Text(x.clone()),
-        Value::Array(_) => list(value),
-        Value::Object(object) if object.contains_key("list") => list(&value["list"]),
-        Value::Object(object) if object.contains_key("tuple") => list(&value["tuple"]),
+        Value::Array(_) => Arg::List(list(value)),
+        Value::Object(object) if object.contains_key("list") => Arg::List(list(&value["list"])),
+        Value::Object(object) if object.contains_key("tuple") => Arg::Tuple(list(&value["tuple"])),
         Value::Object(object) if object.contains_key("ellipsis") => Arg::Ellipsis,
         Value::Object(object) if object.contains_key("slice") => {
             let bound = |i: usize| value["slice"][i].as_i64().map(|x| x as isize);

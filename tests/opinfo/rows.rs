@@ -12,6 +12,9 @@ pub(crate) type Row = fn(&Call<'_>) -> Ran;
 /// What runs a case, if anything does.
 pub(crate) fn find(case: &Case) -> Option<Row> {
     let binary = case.tensor(1, "other").is_some();
+    if case.op == "__getitem__" && !is_basic(case.rest()) {
+        return None;
+    }
     ROWS.iter().find(|(name, ..)| *name == case.op).map(|&(_, row)| match (case.op.as_str(), binary) {
         ("max", true) => maximum as Row,
         ("min", true) => minimum as Row,
@@ -36,11 +39,13 @@ macro_rules! unary {
 /// A row of a function of two operands, whose gradient needs both.
 macro_rules! binary {
     ($module:ident) => {
-        |call| binary(
-            call,
-            |e, y, a, b| op::$module::forward(e, y, a, b),
-            |e, da, db, dy, a, b| op::$module::backward(e, da, db, dy, a, b),
-        )
+        |call| {
+            binary(
+                call,
+                |e, y, a, b| op::$module::forward(e, y, a, b),
+                |e, da, db, dy, a, b| op::$module::backward(e, da, db, dy, a, b),
+            )
+        }
     };
 }
 
@@ -64,6 +69,7 @@ macro_rules! view {
     };
 }
 
+#[allow(clippy::redundant_closure_for_method_calls, reason = "the methods of two types")]
 const ROWS: &[(&str, Row)] = &[
     ("abs", unary!(abs, x)),
     ("cos", unary!(cos, x)),
@@ -81,24 +87,20 @@ const ROWS: &[(&str, Row)] = &[
     ("nn.functional.gelu", unary!(gelu, x, gelu_form)),
     (
         "nn.functional.hardtanh",
-        unary!(
-            hardtanh,
-            x,
-            |case: &Case| case.number(1, "min_val", -1.0) as f32,
-            |case: &Case| case.number(2, "max_val", 1.0) as f32
-        ),
+        unary!(hardtanh, x, |case: &Case| case.number(1, "min_val", -1.0) as f32, |case: &Case| case
+            .number(2, "max_val", 1.0)
+            as f32),
     ),
     ("nn.functional.leaky_relu", unary!(leaky_relu, x, |case: &Case| case.number(1, "negative_slope", 0.01) as f32)),
     ("nn.functional.relu", unary!(relu, y)),
     ("nn.functional.silu", unary!(silu, x)),
     (
         "nn.functional.softplus",
-        unary!(
-            softplus,
-            x,
-            |case: &Case| case.number(1, "beta", 1.0) as f32,
-            |case: &Case| case.number(2, "threshold", 20.0) as f32
-        ),
+        unary!(softplus, x, |case: &Case| case.number(1, "beta", 1.0) as f32, |case: &Case| case.number(
+            2,
+            "threshold",
+            20.0
+        ) as f32),
     ),
     ("add", |call| {
         let alpha = call.case.number(2, "alpha", 1.0) as f32;
@@ -124,31 +126,43 @@ const ROWS: &[(&str, Row)] = &[
     ("clamp", clamp),
     ("where", where_),
     ("sum", |call| {
-        reduction(call, |e, y, x, axes| op::sum::forward(e, y, x, axes), |e, [dx], [dy, _, _], axes| op::sum::backward(e, dx, dy, axes))
+        reduction(
+            call,
+            |e, y, x, axes| op::sum::forward(e, y, x, axes),
+            |e, [dx], [dy, _, _], axes| op::sum::backward(e, dx, dy, axes),
+        )
     }),
     ("mean", |call| {
-        reduction(call, |e, y, x, axes| op::mean::forward(e, y, x, axes), |e, [dx], [dy, _, _], axes| {
-            op::mean::backward(e, dx, dy, axes)
-        })
+        reduction(
+            call,
+            |e, y, x, axes| op::mean::forward(e, y, x, axes),
+            |e, [dx], [dy, _, _], axes| op::mean::backward(e, dx, dy, axes),
+        )
     }),
     ("amax", amax),
     ("amin", amin),
     ("logsumexp", |call| {
-        reduction(call, |e, y, x, axes| op::logsumexp::forward(e, y, x, axes), |e, [dx], [dy, x, y], axes| {
-            op::logsumexp::backward(e, dx, dy, x, y, axes)
-        })
+        reduction(
+            call,
+            |e, y, x, axes| op::logsumexp::forward(e, y, x, axes),
+            |e, [dx], [dy, x, y], axes| op::logsumexp::backward(e, dx, dy, x, y, axes),
+        )
     }),
     ("var", |call| {
         let c = correction(call.case);
-        reduction(call, |e, y, x, axes| op::var::forward(e, y, x, axes, c), |e, [dx], [dy, x, _], axes| {
-            op::var::backward(e, dx, dy, x, axes, c)
-        })
+        reduction(
+            call,
+            |e, y, x, axes| op::var::forward(e, y, x, axes, c),
+            |e, [dx], [dy, x, _], axes| op::var::backward(e, dx, dy, x, axes, c),
+        )
     }),
     ("std", |call| {
         let c = correction(call.case);
-        reduction(call, |e, y, x, axes| op::std::forward(e, y, x, axes, c), |e, [dx], [dy, x, y], axes| {
-            op::std::backward(e, dx, dy, x, y, axes, c)
-        })
+        reduction(
+            call,
+            |e, y, x, axes| op::std::forward(e, y, x, axes, c),
+            |e, [dx], [dy, x, y], axes| op::std::backward(e, dx, dy, x, y, axes, c),
+        )
     }),
     ("max", |call| {
         if call.case.arg(1, "dim").is_none() {
@@ -172,34 +186,68 @@ const ROWS: &[(&str, Row)] = &[
     }),
     ("argmax", |call| place(call, |e, y, x, axes| op::argmax::forward(e, y, x, axes))),
     ("argmin", |call| place(call, |e, y, x, axes| op::argmin::forward(e, y, x, axes))),
-    ("softmax", |call| along(call, |e, y, x, axis| op::softmax::forward(e, y, x, axis), |e, dx, dy, y, axis| op::softmax::backward(e, dx, dy, y, axis))),
-    ("log_softmax", |call| along(call, |e, y, x, axis| op::log_softmax::forward(e, y, x, axis), |e, dx, dy, y, axis| op::log_softmax::backward(e, dx, dy, y, axis))),
+    ("softmax", |call| {
+        along(
+            call,
+            |e, y, x, axis| op::softmax::forward(e, y, x, axis),
+            |e, dx, dy, y, axis| op::softmax::backward(e, dx, dy, y, axis),
+        )
+    }),
+    ("log_softmax", |call| {
+        along(
+            call,
+            |e, y, x, axis| op::log_softmax::forward(e, y, x, axis),
+            |e, dx, dy, y, axis| op::log_softmax::backward(e, dx, dy, y, axis),
+        )
+    }),
     ("gather", gather),
     ("broadcast_to", broadcast),
     ("expand", broadcast),
     ("__getitem__", view!(case, x => x.index(&items(case)))),
-    ("flatten", view!(case, x => x.flatten(case.number(1, "start_dim", 0.0) as isize, case.number(2, "end_dim", -1.0) as isize))),
+    (
+        "flatten",
+        view!(case, x => x.flatten(case.number(1, "start_dim", 0.0) as isize, case.number(2, "end_dim", -1.0) as isize)),
+    ),
     ("flip", view!(case, x => case.integers(1, "dims").unwrap().into_iter().try_fold(x, |x, axis| x.flip(axis)))),
-    ("movedim", view!(case, x => move_axes(case, x.rank()).and_then(|axes| x.permute(&axes)))),
-    ("narrow", view!(case, x => {
-        let axis = case.number(1, "dim", 0.0) as isize;
-        let size = x.shape()[axis.rem_euclid(x.rank() as isize) as usize] as isize;
-        let start = case.number(2, "start", 0.0) as isize;
-        x.narrow(axis, if start < 0 { start + size } else { start } as usize, case.number(3, "length", 0.0) as usize)
-    })),
+    (
+        "movedim",
+        view!(case, x => {
+            let axes = move_axes(case, x.rank());
+            x.permute(&axes)
+        }),
+    ),
+    (
+        "narrow",
+        view!(case, x => {
+            let axis = case.number(1, "dim", 0.0) as isize;
+            let size = x.shape()[axis.rem_euclid(x.rank() as isize) as usize] as isize;
+            let start = case.number(2, "start", 0.0) as isize;
+            x.narrow(axis, if start < 0 { start + size } else { start } as usize, case.number(3, "length", 0.0) as usize)
+        }),
+    ),
     ("permute", view!(case, x => x.permute(&shape_of(case)))),
     ("reshape", view!(case, x => x.reshape(&shape_of(case)))),
     ("view", view!(case, x => x.reshape(&shape_of(case)))),
     ("select", view!(case, x => x.select(case.number(1, "dim", 0.0) as isize, case.number(2, "index", 0.0) as isize))),
-    ("squeeze", view!(case, x => squeeze_axes(case, x.shape()).into_iter().rev().try_fold(x, |x, axis| x.squeeze(axis)))),
+    (
+        "squeeze",
+        view!(case, x => squeeze_axes(case, x.shape()).into_iter().rev().try_fold(x, |x, axis| x.squeeze(axis))),
+    ),
+    ("slice", view!(case, x => x.index(&slice_items(case)))),
     ("t", view!(case, x => x.t())),
-    ("transpose", view!(case, x => {
-        let (a, b) = (case.number(1, "dim0", 0.0) as isize, case.number(2, "dim1", 0.0) as isize);
-        if x.rank() == 0 { x.squeeze_all().reshape(&[]) } else { x.transpose(a, b) }
-    })),
-    ("unflatten", view!(case, x => {
-        x.unflatten(case.number(1, "dim", 0.0) as isize, &case.integers(2, "sizes").unwrap())
-    })),
+    (
+        "transpose",
+        view!(case, x => {
+            let (a, b) = (case.number(1, "dim0", 0.0) as isize, case.number(2, "dim1", 0.0) as isize);
+            if x.rank() == 0 { x.squeeze_all().reshape(&[]) } else { x.transpose(a, b) }
+        }),
+    ),
+    (
+        "unflatten",
+        view!(case, x => {
+            x.unflatten(case.number(1, "dim", 0.0) as isize, &case.integers(2, "sizes").unwrap())
+        }),
+    ),
     ("unsqueeze", view!(case, x => x.unsqueeze(case.number(1, "dim", 0.0) as isize))),
 ];
 
@@ -212,9 +260,17 @@ fn gelu_form(case: &Case) -> gelu::Form {
 
 fn shape_of(case: &Case) -> Vec<isize> {
     match case.rest() {
-        [Arg::List(_)] | [] => case.integers(1, "shape").or_else(|| case.integers(1, "dims")).unwrap(),
+        [Arg::List(_) | Arg::Tuple(_)] | [] => case.integers(1, "shape").or_else(|| case.integers(1, "dims")).unwrap(),
         sizes => sizes.iter().map(Arg::integer).collect(),
     }
+}
+
+/// Whether an index makes a view: no item of it is a list or a tensor.
+fn is_basic(items: &[Arg]) -> bool {
+    items.iter().all(|item| match item {
+        Arg::Tuple(items) => is_basic(items),
+        other => !matches!(other, Arg::List(_) | Arg::Tensor(_)),
+    })
 }
 
 /// The items of an index.
@@ -227,13 +283,23 @@ fn items(case: &Case) -> Vec<Index> {
         other => panic!("{}: an index of {other:?}", case.id),
     };
     match case.rest() {
-        [Arg::List(list)] => list.iter().map(one).collect(),
-        args => args.iter().map(one).collect(),
+        [Arg::Tuple(items)] => items.iter().map(one).collect(),
+        items => items.iter().map(one).collect(),
     }
 }
 
+/// `slice(dim, start, end, step)` as an index.
+fn slice_items(case: &Case) -> Vec<Index> {
+    let bound = |place, name| case.arg(place, name).map(Arg::integer);
+    let axis = bound(1, "dim").unwrap_or(0).rem_euclid(case.tensors[0].shape.len() as isize);
+    let range = Index::Range { start: bound(2, "start"), stop: bound(3, "end"), step: bound(4, "step").unwrap_or(1) };
+    let mut items = vec![Index::All; axis as usize];
+    items.push(range);
+    items
+}
+
 /// The order of axes after `movedim`.
-fn move_axes(case: &Case, rank: usize) -> Result<Vec<isize>> {
+fn move_axes(case: &Case, rank: usize) -> Vec<isize> {
     let wrapped = |place, name| -> Vec<usize> {
         let axes = case.integers(place, name).unwrap_or_default().into_iter();
         axes.map(|axis| axis.rem_euclid(rank.max(1) as isize) as usize).collect()
@@ -241,7 +307,7 @@ fn move_axes(case: &Case, rank: usize) -> Result<Vec<isize>> {
     let (from, to) = (wrapped(1, "source"), wrapped(2, "destination"));
     let mut rest = (0..rank).filter(|axis| !from.contains(axis));
     let place = |axis: usize| to.iter().position(|&to| to == axis).map(|i| from[i]);
-    Ok((0..rank).map(|axis| place(axis).or_else(|| rest.next()).unwrap() as isize).collect())
+    (0..rank).map(|axis| place(axis).or_else(|| rest.next()).unwrap() as isize).collect()
 }
 
 /// The axes that `squeeze` drops, in order.
@@ -375,7 +441,9 @@ fn clamp(call: &Call<'_>) -> Ran {
         op::clamp_tensor::backward(call.exec, grads_mut, dy, x.view(), low_view, high_view).unwrap();
         let numbers = [Some(number), bounds[0].map(|b| b.0), bounds[1].map(|b| b.0)];
         for (number, grad) in numbers.into_iter().zip(&grads) {
-            number.into_iter().for_each(|number| ran.grad(number, grad));
+            if let Some(number) = number {
+                ran.grad(number, grad);
+            }
         }
     }
     ran
@@ -388,9 +456,7 @@ fn where_(call: &Call<'_>) -> Ran {
     let mut scratch = vec![f32::NAN; op::where_::scratch(cond.mask().len())];
     let mut ran = Ran::default();
     let shape = &case.outputs[0].shape;
-    ran.output(&made(shape, |y| {
-        op::where_::forward(call.exec, y, cond.mask(), a.view(), b.view(), &mut scratch)
-    }));
+    ran.output(&made(shape, |y| op::where_::forward(call.exec, y, cond.mask(), a.view(), b.view(), &mut scratch)));
     if let Some(dy) = case.cotangent(0) {
         let (mut da, mut db) = (vec![f32::NAN; a.view().len()], vec![f32::NAN; b.view().len()]);
         let grads = (ViewMut::new(&mut da, &a.shape).unwrap(), ViewMut::new(&mut db, &b.shape).unwrap());
@@ -460,10 +526,7 @@ fn extreme(
     ran
 }
 
-fn place(
-    call: &Call<'_>,
-    forward: impl Fn(&Exec, ViewMut<'_, i64>, View<'_>, Axes<'_>) -> Result<()>,
-) -> Ran {
+fn place(call: &Call<'_>, forward: impl Fn(&Exec, ViewMut<'_, i64>, View<'_>, Axes<'_>) -> Result<()>) -> Ran {
     let case = call.case;
     let (_, x) = case.tensor(0, "input").expect("the input is a tensor");
     let shape = &case.outputs[0].shape;
@@ -501,7 +564,9 @@ fn broadcast(call: &Call<'_>) -> Ran {
     let case = call.case;
     let (number, x) = case.tensor(0, "input").expect("the input is a tensor");
     let mut ran = Ran::default();
-    ran.output(&made(&case.outputs[0].shape, |y| op::broadcast::forward(call.exec, y, x.view().expand(&shape_of(case))?)));
+    ran.output(&made(&case.outputs[0].shape, |y| {
+        op::broadcast::forward(call.exec, y, x.view().expand(&shape_of(case))?)
+    }));
     if let Some(dy) = case.cotangent(0) {
         ran.grad(number, &made(&x.shape, |dx| op::broadcast::backward(call.exec, dx, dy)));
     }

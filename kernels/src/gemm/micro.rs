@@ -20,7 +20,10 @@ use crate::view::{Mat, MatMut};
 /// The most rows a tile has.
 const MAX_ROWS: usize = 8;
 
-/// What one column of tiles works on: `C (+)= A · B` for at most `NV` registers of columns.
+/// Elements of `B` up to which it stays in the first-level cache beside a strip of `A` and `C`: 32 KiB.
+const SMALL_B: usize = 8192;
+
+/// What one tile works on: `C (+)= A · B` for at most `NV` registers of columns.
 #[derive(Clone, Copy)]
 struct Panel<'a> {
     k: usize,
@@ -59,33 +62,44 @@ impl Kernel for Tiles<'_> {
         let (m, k, n) = (a.rows(), a.cols(), b.cols());
         debug_assert_eq!((c.rows(), c.cols(), b.rows()), (m, n, k));
         debug_assert!(b.is_adjacent() && c.is_adjacent());
-        for (first, width) in even_pieces(n.div_ceil(S::LANES), max_vectors::<S>()) {
-            let j = first * S::LANES;
-            let tail = (n - j - (width - 1) * S::LANES).min(S::LANES);
-            let panel = Panel {
-                k,
-                a: a.as_ptr(),
-                a_row: a.row_stride(),
-                a_col: a.col_stride(),
-                b: b.as_ptr().wrapping_add(j),
-                b_row: b.row_stride(),
-                c: c.as_mut_ptr().wrapping_add(j),
-                c_row: c.row_stride(),
-                tail,
-                accum,
-                epilogue,
-                origin: (origin.0, origin.1 + j),
-            };
-            // SAFETY: the panel covers columns `j .. j + (width - 1) * LANES + tail <= n` of `B` and `C` and all rows.
-            unsafe {
-                match (width, tail == S::LANES) {
-                    (1, true) => rows::<S, 1, false>(s, m, panel),
-                    (1, false) => rows::<S, 1, true>(s, m, panel),
-                    (2, true) => rows::<S, 2, false>(s, m, panel),
-                    (2, false) => rows::<S, 2, true>(s, m, panel),
-                    (_, true) if S::LANES == 16 => rows::<S, 3, false>(s, m, panel),
-                    (_, false) if S::LANES == 16 => rows::<S, 3, true>(s, m, panel),
-                    _ => unreachable!("a panel is at most `max_vectors` wide"),
+        // While all of `B` stays in the first-level cache, `C` is written row of tiles after row of tiles, which keeps
+        // `A` and `C` there too. A larger `B` is read once, panel after panel.
+        let by_row = k * n <= SMALL_B;
+        let strips = Pieces::new(m, max_rows::<S>());
+        let panels = Pieces::new(n.div_ceil(S::LANES), max_vectors::<S>());
+        let (outer, inner) = if by_row { (strips, panels) } else { (panels, strips) };
+        for o in 0..outer.count {
+            for q in 0..inner.count {
+                let (strip, panel) = if by_row { (o, q) } else { (q, o) };
+                let ((i, height), (first, width)) = (strips.get(strip), panels.get(panel));
+                let j = first * S::LANES;
+                let tail = (n - j - (width - 1) * S::LANES).min(S::LANES);
+                let panel = Panel {
+                    k,
+                    a: a.as_ptr().wrapping_offset(i as isize * a.row_stride()),
+                    a_row: a.row_stride(),
+                    a_col: a.col_stride(),
+                    b: b.as_ptr().wrapping_add(j),
+                    b_row: b.row_stride(),
+                    c: c.as_mut_ptr().wrapping_offset(i as isize * c.row_stride()).wrapping_add(j),
+                    c_row: c.row_stride(),
+                    tail,
+                    accum,
+                    epilogue,
+                    origin: (origin.0 + i, origin.1 + j),
+                };
+                // SAFETY: the panel covers columns `j .. j + (width - 1) * LANES + tail <= n` of `B` and `C`, and rows
+                // `i..i + height <= m`.
+                unsafe {
+                    match (width, tail == S::LANES) {
+                        (1, true) => rows::<S, 1, false>(s, height, panel),
+                        (1, false) => rows::<S, 1, true>(s, height, panel),
+                        (2, true) => rows::<S, 2, false>(s, height, panel),
+                        (2, false) => rows::<S, 2, true>(s, height, panel),
+                        (_, true) if S::LANES == 16 => rows::<S, 3, false>(s, height, panel),
+                        (_, false) if S::LANES == 16 => rows::<S, 3, true>(s, height, panel),
+                        _ => unreachable!("a panel is at most `max_vectors` wide"),
+                    }
                 }
             }
         }
@@ -105,47 +119,52 @@ fn max_rows<S: Simd>() -> usize {
     if S::LANES == 16 { MAX_ROWS } else { 6 }
 }
 
-/// Cuts `0..total` into as few pieces as `most` allows, as even as can be: `(start, length)`, the longer ones first.
-/// Even pieces keep every tile wide enough to hide the latency of its chains.
-#[inline(always)]
-fn even_pieces(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> {
-    let pieces = total.div_ceil(most).max(1);
-    let (length, longer) = (total / pieces, total % pieces);
-    let mut start = 0;
-    (0..pieces).filter_map(move |i| {
-        let piece = (start, length + usize::from(i < longer));
-        start += piece.1;
-        (piece.1 > 0).then_some(piece)
-    })
+/// `0..total` in as few pieces as `most` allows, as even as can be, the longer ones first. Even pieces keep every tile
+/// wide enough to hide the latency of its chains.
+#[derive(Clone, Copy)]
+struct Pieces {
+    count: usize,
+    length: usize,
+    longer: usize,
 }
 
-/// One column of tiles.
+impl Pieces {
+    #[inline(always)]
+    fn new(total: usize, most: usize) -> Self {
+        let count = total.div_ceil(most);
+        // One piece, the common case of a strip, does without the division.
+        if count <= 1 {
+            return Self { count, length: total, longer: 0 };
+        }
+        Self { count, length: total / count, longer: total % count }
+    }
+
+    /// Where piece `i` starts, and its length.
+    #[inline(always)]
+    fn get(self, i: usize) -> (usize, usize) {
+        (i * self.length + i.min(self.longer), self.length + usize::from(i < self.longer))
+    }
+}
+
+/// The tile of a height.
 ///
 /// # Safety
-/// The panel's pointers are valid for `m` rows of `A` and `C`, `k` columns of `A` and rows of `B`, and
+/// The panel's pointers are valid for `height` rows of `A` and `C`, `k` columns of `A` and rows of `B`, and
 /// `(NV - 1) * LANES + tail` columns of `B` and `C`; `MASKED` unless `tail == LANES`.
 #[inline(always)]
-unsafe fn rows<S: Simd, const NV: usize, const MASKED: bool>(s: S, m: usize, panel: Panel<'_>) {
-    for (i, height) in even_pieces(m, max_rows::<S>()) {
-        let part = Panel {
-            a: panel.a.wrapping_offset(i as isize * panel.a_row),
-            c: panel.c.wrapping_offset(i as isize * panel.c_row),
-            origin: (panel.origin.0 + i, panel.origin.1),
-            ..panel
-        };
-        // SAFETY: the part covers rows `i..i + height` of the panel.
-        unsafe {
-            match height {
-                1 => tile::<S, 1, NV, MASKED>(s, part),
-                2 => tile::<S, 2, NV, MASKED>(s, part),
-                3 => tile::<S, 3, NV, MASKED>(s, part),
-                4 => tile::<S, 4, NV, MASKED>(s, part),
-                5 => tile::<S, 5, NV, MASKED>(s, part),
-                6 => tile::<S, 6, NV, MASKED>(s, part),
-                7 if S::LANES == 16 => tile::<S, 7, NV, MASKED>(s, part),
-                8 if S::LANES == 16 => tile::<S, 8, NV, MASKED>(s, part),
-                _ => unreachable!("a tile is at most `max_rows` high"),
-            }
+unsafe fn rows<S: Simd, const NV: usize, const MASKED: bool>(s: S, height: usize, panel: Panel<'_>) {
+    // SAFETY: as the caller says.
+    unsafe {
+        match height {
+            1 => tile::<S, 1, NV, MASKED>(s, panel),
+            2 => tile::<S, 2, NV, MASKED>(s, panel),
+            3 => tile::<S, 3, NV, MASKED>(s, panel),
+            4 => tile::<S, 4, NV, MASKED>(s, panel),
+            5 => tile::<S, 5, NV, MASKED>(s, panel),
+            6 => tile::<S, 6, NV, MASKED>(s, panel),
+            7 if S::LANES == 16 => tile::<S, 7, NV, MASKED>(s, panel),
+            8 if S::LANES == 16 => tile::<S, 8, NV, MASKED>(s, panel),
+            _ => unreachable!("a tile is at most `max_rows` high"),
         }
     }
 }
@@ -185,6 +204,20 @@ impl Panel<'_> {
     }
 }
 
+/// `body` for `I` in `0..n`, with `I` a constant in each copy and `n` at most eight: the sums of a tile are then never an
+/// array in memory, whatever the optimiser makes of the loops around them.
+macro_rules! unrolled {
+    ($i:ident < $n:expr, $body:expr) => {
+        unrolled!(@ $i, $n, $body, 0 1 2 3 4 5 6 7)
+    };
+    (@ $i:ident, $n:expr, $body:expr, $($at:literal)*) => {{
+        $(if $at < $n {
+            const $i: usize = $at;
+            $body;
+        })*
+    }};
+}
+
 /// One tile.
 ///
 /// # Safety
@@ -193,28 +226,23 @@ impl Panel<'_> {
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(s: S, panel: Panel<'_>) {
     let mut sums = [[s.zero(); NV]; MR];
     if panel.accum == Accum::Add {
-        for (i, sums) in sums.iter_mut().enumerate() {
-            for (v, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: row `i` of `C` has this register's columns.
-                *sum = unsafe { panel.load::<S, MASKED>(s, panel.c::<S>(i, v), v == NV - 1) };
-            }
-        }
+        // SAFETY: row `I` of `C` has this register's columns.
+        unrolled!(
+            I < MR,
+            unrolled!(V < NV, sums[I][V] = unsafe { panel.load::<S, MASKED>(s, panel.c::<S>(I, V), V == NV - 1) })
+        );
     }
     let mut a = panel.a;
     let mut b = panel.b;
     for _ in 0..panel.k {
         let mut row = [s.zero(); NV];
-        for (v, row) in row.iter_mut().enumerate() {
-            // SAFETY: this row of `B` has this register's columns.
-            *row = unsafe { panel.load::<S, MASKED>(s, b.wrapping_add(v * S::LANES), v == NV - 1) };
-        }
-        for (i, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: row `i` and this column of `A` exist.
-            let x = s.splat(unsafe { a.wrapping_offset(i as isize * panel.a_row).read() });
-            for (sum, &row) in sums.iter_mut().zip(&row) {
-                *sum = s.fma(x, row, *sum);
-            }
-        }
+        // SAFETY: this row of `B` has this register's columns.
+        unrolled!(V < NV, row[V] = unsafe { panel.load::<S, MASKED>(s, b.wrapping_add(V * S::LANES), V == NV - 1) });
+        unrolled!(I < MR, {
+            // SAFETY: row `I` and this column of `A` exist.
+            let x = s.splat(unsafe { a.wrapping_offset(I as isize * panel.a_row).read() });
+            unrolled!(V < NV, sums[I][V] = s.fma(x, row[V], sums[I][V]));
+        });
         a = a.wrapping_offset(panel.a_col);
         b = b.wrapping_offset(panel.b_row);
     }
@@ -232,41 +260,40 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(
     panel: Panel<'_>,
     sums: [[S::F32; NV]; MR],
 ) {
-    /// `C[i, v] = y` for each register.
+    /// `C[I, V] = y` for each register.
     macro_rules! each {
-        (|$i:ident, $v:ident, $sum:ident, $at:ident| $y:expr) => {
-            for $i in 0..MR {
-                for $v in 0..NV {
-                    let ($sum, $at) = (sums[$i][$v], panel.c::<S>($i, $v));
+        ($i:ident, $v:ident, $y:expr) => {
+            unrolled!(
+                $i < MR,
+                unrolled!($v < NV, {
                     let y = $y;
-                    // SAFETY: row `i` of `C` has this register's columns.
-                    unsafe { panel.store::<S, MASKED>(s, $at, y, $v == NV - 1) };
-                }
-            }
+                    // SAFETY: row `I` of `C` has this register's columns.
+                    unsafe { panel.store::<S, MASKED>(s, panel.c::<S>($i, $v), y, $v == NV - 1) };
+                })
+            )
         };
     }
     match panel.epilogue {
-        Epilogue::Store => each!(|i, v, sum, _at| sum),
+        Epilogue::Store => each!(I, V, sums[I][V]),
         Epilogue::Bias(bias) => {
+            let at = bias.as_ptr().wrapping_add(panel.origin.1);
             let mut row = [s.zero(); NV];
-            for (v, row) in row.iter_mut().enumerate() {
-                let at = bias.as_ptr().wrapping_add(panel.origin.1 + v * S::LANES);
-                // SAFETY: the bias has one row, with these columns.
-                *row = unsafe { panel.load::<S, MASKED>(s, at, v == NV - 1) };
-            }
-            each!(|i, v, sum, _at| s.add(sum, row[v]));
+            // SAFETY: the bias has one row, with these columns.
+            unrolled!(
+                V < NV,
+                row[V] = unsafe { panel.load::<S, MASKED>(s, at.wrapping_add(V * S::LANES), V == NV - 1) }
+            );
+            each!(I, V, s.add(sums[I][V], row[V]));
         }
-        Epilogue::Through(slope, saved) => each!(|i, v, sum, _at| {
+        Epilogue::Through(slope, saved) => each!(I, V, {
             // SAFETY: `saved` has the shape of `C`.
-            let y = unsafe { panel.load::<S, MASKED>(s, panel.operand::<S>(saved, i, v), v == NV - 1) };
-            slope.apply(s, sum, y)
+            let y = unsafe { panel.load::<S, MASKED>(s, panel.operand::<S>(saved, I, V), V == NV - 1) };
+            slope.apply(s, sums[I][V], y)
         }),
         Epilogue::Sgd { lr } => {
             let lr = s.splat(lr);
-            each!(|i, v, sum, at| {
-                // SAFETY: row `i` of `C` has this register's columns.
-                s.fnma(lr, sum, unsafe { panel.load::<S, MASKED>(s, at, v == NV - 1) })
-            });
+            // SAFETY: row `I` of `C` has this register's columns.
+            each!(I, V, s.fnma(lr, sums[I][V], unsafe { panel.load::<S, MASKED>(s, panel.c::<S>(I, V), V == NV - 1) }));
         }
     }
 }

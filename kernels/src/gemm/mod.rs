@@ -135,14 +135,7 @@ pub fn gemm(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, sc
 }
 
 /// Checks the shapes and the scratch of a product.
-pub(crate) fn check(
-    op: &'static str,
-    exec: &Exec,
-    c: Mat<'_>,
-    a: Mat<'_>,
-    b: Mat<'_>,
-    scratch: &[f32],
-) -> Result<()> {
+pub(crate) fn check(op: &'static str, exec: &Exec, c: Mat<'_>, a: Mat<'_>, b: Mat<'_>, scratch: &[f32]) -> Result<()> {
     let (m, k, n) = (a.rows(), a.cols(), b.cols());
     expect_shape(op, "b", &[k, n], &[b.rows(), b.cols()])?;
     expect_shape(op, "c", &[m, n], &[c.rows(), c.cols()])?;
@@ -297,7 +290,11 @@ impl<F: Finish> Kernel for Product<'_, F> {
                 let mut c = c.reborrow().rows_in(rows.clone());
                 let at = (origin.0 + i, origin.1);
                 let tiles = micro::Tiles { c: c.reborrow(), accum, a: a.rows_in(rows), b, epilogue, origin: at };
-                if vector { micro::matrix_vector(s, tiles) } else { s.vectorize(tiles) }
+                if vector {
+                    micro::matrix_vector(s, tiles);
+                } else {
+                    s.vectorize(tiles);
+                }
                 finish.run(s, c, at);
             }
         } else {

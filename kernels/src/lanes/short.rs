@@ -101,7 +101,11 @@ fn each_row<S: Simd, F: ShortRow, const N: usize>(s: S, out: &mut MatMut<'_>, in
             // SAFETY: the row has `len` adjacent elements.
             *x = unsafe {
                 // More than half of the registers are needed, or there would be half as many.
-                if k < N / 2 { s.load(from.wrapping_add(at)) } else { s.load_head(from.wrapping_add(at), len.saturating_sub(at)) }
+                if k < N / 2 {
+                    s.load(from.wrapping_add(at))
+                } else {
+                    s.load_head(from.wrapping_add(at), len.saturating_sub(at))
+                }
             };
         }
         let y = f.eval(s, i, Short { s, len, x });

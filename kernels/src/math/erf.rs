@@ -1,26 +1,18 @@
 use super::{exp, poly};
 use crate::simd::Simd;
 
-/// `erf x = 2/√π·∫ e^(-t²)dt` from 0 to `x`, within 2 ULP [3 without fused multiply-add]; odd, `±1` beyond `|x| = 3.95`, NaN
-/// stays NaN.
+/// `erf x = 2/√π·∫ e^(-t²)dt` from 0 to `x`, within 2 ULP [3 without fused multiply-add]; odd, `±1` beyond
+/// `|x| = 3.95`, NaN stays NaN.
 ///
-/// Two pieces, blended lane by lane. Below 0.93 an odd polynomial `x + x·q(x²)`; above it `1 - e^-p(|x|)` with the sign of `x`,
-/// since the logarithm of what is missing to 1 is smooth.
+/// Two pieces, blended lane by lane. Below 0.93 an odd polynomial `x + x·q(x²)`; above it `1 - e^-p(|x|)` with the sign
+/// of `x`, since the logarithm of what is missing to 1 is smooth.
 #[inline(always)]
 pub(crate) fn erf<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let a = s.abs(x);
     let q = poly(
         s,
         s.mul(x, x),
-        [
-            8.185_101e-5,
-            -8.097_705_4e-4,
-            5.196_952_3e-3,
-            -2.685_770_6e-2,
-            0.112_836_63,
-            -0.376_126_32,
-            0.128_379_17,
-        ],
+        [8.185_101e-5, -8.097_705_4e-4, 5.196_952_3e-3, -2.685_770_6e-2, 0.112_836_63, -0.376_126_32, 0.128_379_17],
     );
     let small = s.fma(a, q, a);
 

@@ -28,8 +28,8 @@ pub(super) fn expm1_small<S: Simd>(s: S, r: S::F32) -> S::F32 {
     s.fma(s.mul(r, r), p, r)
 }
 
-/// `e^x - 1` within 1.5 ULP [2.5 without fused multiply-add] for `x <= 0`, without cancellation near zero; of `-0` it is `-0`,
-/// and NaN stays NaN. Beyond -17.4 the result is -1. Not for positive `x`.
+/// `e^x - 1` within 1.5 ULP [2.5 without fused multiply-add] for `x <= 0`, without cancellation near zero; of `-0` it
+/// is `-0`, and NaN stays NaN. Beyond -17.4 the result is -1. Not for positive `x`.
 #[inline(always)]
 pub(crate) fn expm1<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let y = s.max(s.splat(-20.0), x);

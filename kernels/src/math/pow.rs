@@ -9,21 +9,23 @@ struct Two<V> {
     low: V,
 }
 
-/// `a^b` within 2 ULP where the hardware has a fused multiply-add [where it has not, the relative error is `2^-22` times
-/// `1 + |b·ln a|`]. Special values are those of C and IEEE 754: `a^0` and `1^b` are 1 even if the other is NaN, a negative base has a
-/// power only if `b` is an integer, and zero and infinity keep the sign of a negative base where `b` is odd.
+/// `a^b` within 2 ULP [2.5 without fused multiply-add]. Special values are those of C and IEEE 754: `a^0` and `1^b` are
+/// 1 even if the other is NaN, a negative base has a power only if `b` is an integer, and zero and infinity keep the sign
+/// of a negative base where `b` is odd.
 ///
-/// `e^(b·ln |a|)`, with the logarithm and the product as sums of two floats: an error in the exponent is a relative error of
-/// the result.
+/// `e^(b·ln |a|)`, with the logarithm and the product as sums of two floats: an error in the exponent is a relative
+/// error of the result.
 #[inline(always)]
 pub(crate) fn pow<S: Simd>(s: S, a: S::F32, b: S::F32) -> S::F32 {
     let (zero, one, infinity) = (s.zero(), s.splat(1.0), s.splat(f32::INFINITY));
     let base = s.abs(a);
     let log = ln_two(s, base);
-    let high = s.mul(b, log.high);
-    let low = s.fma(b, log.low, s.fma(b, log.high, s.neg(high)));
+    let Two { high, low } = product(s, b, log.high);
+    let low = s.fma(b, log.low, low);
     // Beyond this the result is 0 or infinite whatever the second part says (which may be NaN there).
     let low = s.select(s.lt(s.abs(high), s.splat(150.0)), low, zero);
+    // Of a huge exponent the halves overflow; the logarithm is then zero, or the result beyond.
+    let low = s.select(s.lt(s.abs(b), s.splat(1e18)), low, zero);
     let y = exp_two(s, Two { high, low });
 
     // b = 4k + rest: an integer if the rest is, odd if that is ±1. Beyond 2^24 every float is even.
@@ -41,9 +43,28 @@ pub(crate) fn pow<S: Simd>(s: S, a: S::F32, b: S::F32) -> S::F32 {
     s.select(s.eq(a, one), one, y)
 }
 
+/// `a·b` and what rounding it lost; exact unless one of them is tiny or huge.
+#[inline(always)]
+fn product<S: Simd>(s: S, a: S::F32, b: S::F32) -> Two<S::F32> {
+    let high = s.mul(a, b);
+    if S::FUSED {
+        return Two { high, low: s.fma(a, b, s.neg(high)) };
+    }
+    // Dekker's product: halves of twelve bits have exact products.
+    let halves = |x: S::F32| {
+        let scaled = s.mul(s.splat(4097.0), x);
+        let upper = s.sub(scaled, s.sub(scaled, x));
+        (upper, s.sub(x, upper))
+    };
+    let ((a, a_low), (b, b_low)) = (halves(a), halves(b));
+    let sum = s.add(s.sub(s.mul(a, b), high), s.mul(a, b_low));
+    Two { high, low: s.add(s.add(sum, s.mul(a_low, b)), s.mul(a_low, b_low)) }
+}
+
 /// `ln x` of a number that is not negative, as the sum of two floats.
 ///
-/// `x = m·2^e` and `ln m = 2·atanh t` with `t = (m - 1)/(m + 1)`: the first two terms, `2t + ⅔t³`, in two floats, the rest in one.
+/// `x = m·2^e` and `ln m = 2·atanh t` with `t = (m - 1)/(m + 1)`: the first two terms, `2t + ⅔t³`, in two floats, the
+/// rest in one.
 #[inline(always)]
 fn ln_two<S: Simd>(s: S, x: S::F32) -> Two<S::F32> {
     let (m, e) = s.frexp(x);
@@ -51,14 +72,15 @@ fn ln_two<S: Simd>(s: S, x: S::F32) -> Two<S::F32> {
     let (numerator, denominator) = (s.sub(m, one), s.add(m, one));
     let lost = s.sub(m, s.sub(denominator, one));
     let t = s.div(numerator, denominator);
-    let t_low = s.div(s.fnma(t, lost, s.fnma(t, denominator, numerator)), denominator);
-    let t2 = s.mul(t, t);
-    let t2_low = s.fma(s.add(t, t), t_low, s.fma(t, t, s.neg(t2)));
-    let t3 = s.mul(t2, t);
-    let t3_low = s.fma(t2, t_low, s.fma(t2_low, t, s.fma(t2, t, s.neg(t3))));
+    let whole = product(s, t, denominator);
+    let t_low = s.div(s.fnma(t, lost, s.sub(s.sub(numerator, whole.high), whole.low)), denominator);
+    let Two { high: t2, low } = product(s, t, t);
+    let t2_low = s.fma(s.add(t, t), t_low, low);
+    let Two { high: t3, low } = product(s, t2, t);
+    let t3_low = s.fma(t2, t_low, s.fma(t2_low, t, low));
     let (third, third_low) = (s.splat(0.666_666_7), s.splat(-1.986_821_6e-8));
-    let cube = s.mul(third, t3);
-    let cube_low = s.fma(third, t3_low, s.fma(third_low, t3, s.fma(third, t3, s.neg(cube))));
+    let Two { high: cube, low } = product(s, third, t3);
+    let cube_low = s.fma(third, t3_low, s.fma(third_low, t3, low));
     let rest = poly(s, t2, [0.238_741_3, 0.285_255_46, 0.400_003_9]);
     let rest = s.mul(s.mul(t3, t2), rest);
 

@@ -3,7 +3,8 @@ use crate::simd::Simd;
 
 /// `ln(1 + e^x)` within 2.5 ULP [3.5 without fused multiply-add], down to subnormal results; NaN stays NaN.
 ///
-/// `max(x, 0) + ln(1 + e)` with `e = e^-|x|`, and `ln(1 + e) = 2·atanh t` with `t = e/(2 + e) <= 1/3`, an odd polynomial in `t`.
+/// `max(x, 0) + ln(1 + e)` with `e = e^-|x|`, and `ln(1 + e) = 2·atanh t` with `t = e/(2 + e) <= 1/3`, an odd
+/// polynomial in `t`.
 #[inline(always)]
 pub(crate) fn softplus<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let e = exp(s, s.neg(s.abs(x)));

@@ -9,11 +9,7 @@ use crate::simd::Simd;
 pub(crate) fn tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let a = s.abs(x);
     let t = s.mul(x, x);
-    let q = poly(
-        s,
-        t,
-        [1.895_555_3e-3, -7.883_162e-3, 2.157_098_8e-2, -5.392_094e-2, 0.133_329_84, -0.333_333_25],
-    );
+    let q = poly(s, t, [1.895_555_3e-3, -7.883_162e-3, 2.157_098_8e-2, -5.392_094e-2, 0.133_329_84, -0.333_333_25]);
     let small = s.fma(s.mul(t, x), q, x);
 
     // Beyond 10 the quotient no longer counts; with `a + a` as the second operand NaN passes through.

@@ -56,36 +56,27 @@ fn reduce<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32, S::F32) {
 }
 
 /// The bits of `2/π` behind the binary point, after 32 zeros.
-const TWO_OVER_PI: [u32; 9] = [
-    0,
-    0xa2f9_836e,
-    0x4e44_1529,
-    0xfc27_57d1,
-    0xf534_ddc0,
-    0xdb62_9599,
-    0x3c43_9041,
-    0xfe51_63ab,
-    0xdebb_c561,
-];
+const TWO_OVER_PI: [u32; 9] =
+    [0, 0xa2f9_836e, 0x4e44_1529, 0xfc27_57d1, 0xf534_ddc0, 0xdb62_9599, 0x3c43_9041, 0xfe51_63ab, 0xdebb_c561];
 
 /// [`reduce`] for `|x| >= LARGE`, after Payne and Hanek: of `2/π` only the bits count whose products with `x` are not
 /// multiples of four. For other numbers some result.
 #[inline(never)]
 fn reduce_large(x: f32) -> [f32; 3] {
     let bits = x.to_bits();
-    let exponent = (bits >> 23 & 0xff) as i32 - 150;
+    let exponent = ((bits >> 23) & 0xff) as i32 - 150;
     if exponent == 105 {
         return [0.0, f32::NAN, 0.0];
     }
     if exponent < -10 {
         return [0.0; 3];
     }
-    let mantissa = u128::from(bits & 0x7f_ffff | 0x80_0000);
+    let mantissa = u128::from((bits & 0x7f_ffff) | 0x80_0000);
     // 96 bits from the one on whose weight times the mantissa's unit is 2.
     let start = (exponent + 30) as usize;
     let (word, shift) = (start / 32, start % 32);
-    let window = TWO_OVER_PI[word..word + 4].iter().fold(0_u128, |window, &word| window << 32 | u128::from(word));
-    let window = window << shift >> 32;
+    let window = TWO_OVER_PI[word..word + 4].iter().fold(0_u128, |window, &word| (window << 32) | u128::from(word));
+    let window = (window << shift) >> 32;
     // The product modulo 4, with 94 bits behind the point, brought to the top of the word.
     let product = mantissa.wrapping_mul(window) << 32;
     let fraction = (product << 2) as i128;
@@ -94,7 +85,7 @@ fn reduce_large(x: f32) -> [f32; 3] {
     let r = fraction as f64 * (std::f64::consts::FRAC_PI_2 / 340_282_366_920_938_463_463_374_607_431_768_211_456.0);
     let (quadrant, r) = if x < 0.0 { (-quadrant, -r) } else { (quadrant, r) };
     let high = r as f32;
-    let nearest = (quadrant + 1 & 3) - 1;
+    let nearest = ((quadrant + 1) & 3) - 1;
     [nearest as f32, high, (r - f64::from(high)) as f32]
 }
 

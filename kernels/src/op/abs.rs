@@ -1,7 +1,7 @@
 //! `y = |x|`.
 //!
-//! `dy/dx` is the sign of `x`. At the kink, `x = 0`, every number of `[-1, 1]` is a subgradient; as in PyTorch it is 0. A NaN
-//! stays NaN both ways.
+//! `dy/dx` is the sign of `x`. At the kink, `x = 0`, every number of `[-1, 1]` is a subgradient; as in PyTorch it is 0.
+//! A NaN stays NaN both ways.
 
 use super::unary::{self, Unary};
 use crate::error::Result;

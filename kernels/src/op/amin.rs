@@ -1,9 +1,9 @@
 //! The minimum over any set of axes, without its place; NaN where there is one.
 //!
-//! The output is one of the elements, so the gradient goes to the elements that equal it. Where several do, each gets an
-//! equal share, as in PyTorch: `dx = dy·[x = y]/#{x = y}`. The shares add up to `dy`. ([`min`](super::min) gives all of it to
-//! the one element it names.) Where `y` is NaN no element equals it, and the gradient is NaN. The minimum of nothing is an
-//! error.
+//! The output is one of the elements, so the gradient goes to the elements that equal it. Where several do, each gets
+//! an equal share, as in PyTorch: `dx = dy·[x = y]/#{x = y}`. The shares add up to `dy`. ([`min`](super::min) gives all
+//! of it to the one element it names.) Where `y` is NaN no element equals it, and the gradient is NaN. The minimum of
+//! nothing is an error.
 
 use super::Axes;
 use crate::error::{Result, expect_shape};
@@ -45,6 +45,6 @@ pub fn backward<'a, 'b>(
     let reduced = Reduced::new("amin::backward", x.shape(), axes)?;
     let (dy, y) = (reduced.repeated("dy", dy)?, reduced.repeated("y", y)?);
     expect_shape("amin::backward", "dx", x.shape(), dx.shape())?;
-    reduce::share(exec, dx, [x, y, dy], reduced.set);
+    reduce::share(exec, dx, &[x, y, dy], reduced.set);
     Ok(())
 }

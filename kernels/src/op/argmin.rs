@@ -1,4 +1,5 @@
-//! Where the minimum stands, over one axis or all of them: the first of several equals, and the first NaN if there is one.
+//! Where the minimum stands, over one axis or all of them: the first of several equals, and the first NaN if there is
+//! one.
 //!
 //! The result is an integer and has no gradient.
 
@@ -8,8 +9,8 @@ use crate::exec::Exec;
 use crate::reduce::{self, Least, Reduced};
 use crate::view::{View, ViewMut};
 
-/// The index of the least `x` along one axis, or, over all axes, its number in row-major order. The shape of `indices` is that
-/// of `x` with size one on these axes, or without them.
+/// The index of the least `x` along one axis, or, over all axes, its number in row-major order. The shape of `indices`
+/// is that of `x` with size one on these axes, or without them.
 ///
 /// # Errors
 /// If the axis is out of range, if `axes` is a list of several, if `indices` has another shape, or if there is nothing to

@@ -17,12 +17,12 @@
 //!
 //! Source: Ioffe and Szegedy 2015; the last line is exercise 3 of the notebook.
 
+use super::activation::{Activation, WithActivation};
+use super::unary::Unary;
 use crate::error::{ErrorKind, Result, expect_scratch};
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::gemm::Accum;
 use crate::lanes::{self, ColFold, ColMap, Map};
-use super::activation::{Activation, WithActivation};
-use super::unary::Unary;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut};
 use std::ops::Range;
@@ -293,7 +293,7 @@ pub const fn backward_scratch(features: usize) -> usize {
 
 /// `n - c`, and the checks of the configuration.
 fn divisor(op: &'static str, x: Mat<'_>, config: Config) -> Result<f32> {
-    if !(config.eps >= 0.0) {
+    if config.eps.is_nan() || config.eps < 0.0 {
         return Err(ErrorKind::Value { op, arg: "eps", want: "at least 0", got: config.eps.into() }.into());
     }
     let (least, want, divisor) = match config.variance {

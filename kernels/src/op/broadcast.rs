@@ -1,7 +1,7 @@
 //! Repeating and its adjoint, the sum: `y[…, j, …] = x[…, 0, …]` along the axes where `x` is missing or has size one.
 //!
-//! Each element of `x` has a part in every element of `y` that repeats it, so `dx = Σ dy` over those axes. And the other
-//! way about: the backward pass of a sum repeats. One pair of kernels serves both.
+//! Each element of `x` has a part in every element of `y` that repeats it, so `dx = Σ dy` over those axes. And the
+//! other way about: the backward pass of a sum repeats. One pair of kernels serves both.
 //!
 //! ```text
 //!  (3,1) + (1,4):   a0 a0 a0 a0   b0 b1 b2 b3        da[i] = Σ_j dy[i,j]

@@ -1,5 +1,5 @@
-//! `y = min(max(x, low), high)`, with either bound perhaps missing (an infinity). If `low` is above `high` every element becomes
-//! `high`. NaN stays NaN, and a bound that is NaN makes every element NaN, as in PyTorch.
+//! `y = min(max(x, low), high)`, with either bound perhaps missing (an infinity). If `low` is above `high` every
+//! element becomes `high`. NaN stays NaN, and a bound that is NaN makes every element NaN, as in PyTorch.
 //!
 //! `dy/dx` is 1 where `low <= x <= high`, bounds included, else 0, as in PyTorch.
 
@@ -13,13 +13,7 @@ use crate::view::{View, ViewMut};
 ///
 /// # Errors
 /// If the shapes differ.
-pub fn forward<'a>(
-    exec: &Exec,
-    y: impl Into<ViewMut<'a>>,
-    x: impl Into<View<'a>>,
-    low: f32,
-    high: f32,
-) -> Result<()> {
+pub fn forward<'a>(exec: &Exec, y: impl Into<ViewMut<'a>>, x: impl Into<View<'a>>, low: f32, high: f32) -> Result<()> {
     unary::forward("clamp::forward", exec, y.into(), x.into(), Clamp { low, high })
 }
 

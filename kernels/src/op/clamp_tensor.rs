@@ -1,9 +1,9 @@
 //! `y = min(max(x, low), high)` with a bound for each element, all three broadcast to each other; see
 //! [`clamp`](super::clamp) for the same bounds everywhere. A bound that is missing is an infinity.
 //!
-//! The output is one of the three, which gets the gradient: `x` where it lies within both bounds (or on one), `low` where `x`
-//! is below it, `high` where `x` is above it. If `low` is above `high` the output is `high`, and `low` gets nothing. As in
-//! PyTorch. Each gradient is summed to its operand's shape.
+//! The output is one of the three, which gets the gradient: `x` where it lies within both bounds (or on one), `low`
+//! where `x` is below it, `high` where `x` is above it. If `low` is above `high` the output is `high`, and `low` gets
+//! nothing. As in PyTorch. Each gradient is summed to its operand's shape.
 
 use crate::elementwise;
 use crate::error::{Dims, Result, expect_shape};

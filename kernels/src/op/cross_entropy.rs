@@ -39,13 +39,7 @@ pub fn forward(exec: &Exec, losses: &mut [f32], logits: Mat<'_>, labels: &[i64])
 ///
 /// # Errors
 /// As [`forward`].
-pub fn backward(
-    exec: &Exec,
-    dlogits: MatMut<'_>,
-    dlosses: &[f32],
-    logits: Mat<'_>,
-    labels: &[i64],
-) -> Result<()> {
+pub fn backward(exec: &Exec, dlogits: MatMut<'_>, dlosses: &[f32], logits: Mat<'_>, labels: &[i64]) -> Result<()> {
     const OP: &str = "cross_entropy::backward";
     check(OP, dlosses.len(), logits, labels)?;
     expect_shape(OP, "dlogits", &[logits.rows(), logits.cols()], &[dlogits.rows(), dlogits.cols()])?;

@@ -1,5 +1,5 @@
-//! `y = x` for positive `x`, else `alpha·(e^x - 1)`: like a relu, but smooth (for `alpha = 1`) and with a mean near zero. It
-//! saturates at `-alpha`. Within 2.5 ULP; `e^x - 1` does not cancel near zero.
+//! `y = x` for positive `x`, else `alpha·(e^x - 1)`: like a relu, but smooth (for `alpha = 1`) and with a mean near
+//! zero. It saturates at `-alpha`. Within 2.5 ULP; `e^x - 1` does not cancel near zero.
 //!
 //! `dy/dx` is 1 for positive `x`, else `alpha·e^x`: at `x = 0` it is `alpha`, as in PyTorch.
 
@@ -14,12 +14,7 @@ use crate::view::{View, ViewMut};
 ///
 /// # Errors
 /// If the shapes differ.
-pub fn forward<'a>(
-    exec: &Exec,
-    y: impl Into<ViewMut<'a>>,
-    x: impl Into<View<'a>>,
-    alpha: f32,
-) -> Result<()> {
+pub fn forward<'a>(exec: &Exec, y: impl Into<ViewMut<'a>>, x: impl Into<View<'a>>, alpha: f32) -> Result<()> {
     unary::forward("elu::forward", exec, y.into(), x.into(), Elu { alpha })
 }
 

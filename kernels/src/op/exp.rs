@@ -1,5 +1,5 @@
-//! `y = e^x`: what turns the notebook's logits into counts. Range `(0, inf)`; above 88.72 the result is infinite, below -103.97
-//! zero, in between subnormal results are exact to their last place.
+//! `y = e^x`: what turns the notebook's logits into counts. Range `(0, inf)`; above 88.72 the result is infinite, below
+//! -103.97 zero, in between subnormal results are exact to their last place.
 //!
 //! `d e^x/dx = e^x`, so backward needs only the output: `dx = dy·y`. It does not saturate upwards: a large `x` makes a
 //! large gradient, which is why softmax subtracts the row maximum first.

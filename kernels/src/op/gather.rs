@@ -1,8 +1,8 @@
 //! Picking along an axis: `y[i, j] = x[i, index[i, j]]` (here for axis 1), the notebook's `logprobs[range(n), Yb]`.
 //!
-//! An element of `x` has a derivative of 1 in every output that picked it and of 0 in the others, so backward starts from
-//! zero and adds each `dy` at its index, in the row-major order of the index: `dx[i, index[i, j]] += dy[i, j]`. With the
-//! notebook's labels that is one number a row, `-1/n`.
+//! An element of `x` has a derivative of 1 in every output that picked it and of 0 in the others, so backward starts
+//! from zero and adds each `dy` at its index, in the row-major order of the index: `dx[i, index[i, j]] += dy[i, j]`.
+//! With the notebook's labels that is one number a row, `-1/n`.
 
 use crate::elementwise;
 use crate::error::{Dims, ErrorKind, MAX_RANK, Result, expect_shape};
@@ -11,8 +11,8 @@ use crate::lanes::Zero;
 use crate::reduce::axis_index;
 use crate::view::{View, ViewMut};
 
-/// `y[…, j, …] = x[…, index[…, j, …], …]` along `axis`. `y` and `index` have one shape, of the rank of `x` and on the other
-/// axes no larger than it.
+/// `y[…, j, …] = x[…, index[…, j, …], …]` along `axis`. `y` and `index` have one shape, of the rank of `x` and on the
+/// other axes no larger than it.
 ///
 /// # Errors
 /// If the axis is out of range, if shapes do not match, or if an index is not one of the axis.
@@ -33,10 +33,9 @@ pub fn forward<'a>(
         if rank > 0 {
             from[axis] = at;
         }
-        let value = x.get(&from[..rank]).expect("the index is checked at the door");
-        y.set(&place[..rank], value).expect("y has the shape of the index");
-    });
-    Ok(())
+        // The index is checked at the door, and y has its shape.
+        x.get(&from[..rank]).map_or(Ok(()), |value| y.set(&place[..rank], value))
+    })
 }
 
 /// `dx` is zero but for `dx[…, index[…, j, …], …] += dy[…, j, …]`; shapes are as in [`forward`].
@@ -71,11 +70,10 @@ pub(super) fn scatter(
         if rank > 0 {
             to[axis] = at;
         }
-        let value = dy.get(&place[..rank]).expect("dy has the shape of the index");
-        let old = dx.get(&to[..rank]).expect("the index is checked at the door");
-        dx.set(&to[..rank], old + value).expect("as above");
-    });
-    Ok(())
+        // The index is checked at the door, and dy has its shape.
+        let sum = dx.get(&to[..rank]).zip(dy.get(&place[..rank])).map(|(old, value)| old + value);
+        sum.map_or(Ok(()), |sum| dx.set(&to[..rank], sum))
+    })
 }
 
 /// Checks the index against the operand it points into; returns the axis.
@@ -102,11 +100,11 @@ fn check(op: &'static str, shape: &[usize], index: View<'_, i64>, axis: isize) -
 }
 
 /// Calls `f` with each place of `index`, in row-major order, and what stands there.
-fn each(index: View<'_, i64>, mut f: impl FnMut(&[usize; MAX_RANK], usize)) {
+fn each(index: View<'_, i64>, mut f: impl FnMut(&[usize; MAX_RANK], usize) -> Result<()>) -> Result<()> {
     let shape = Dims::new(index.shape());
     let mut place = [0; MAX_RANK];
     for value in index {
-        f(&place, value as usize);
+        f(&place, value as usize)?;
         for (at, &size) in place.iter_mut().zip(shape.as_slice()).rev() {
             *at += 1;
             if *at < size {
@@ -115,4 +113,5 @@ fn each(index: View<'_, i64>, mut f: impl FnMut(&[usize; MAX_RANK], usize)) {
             *at = 0;
         }
     }
+    Ok(())
 }

@@ -1,5 +1,5 @@
-//! `y = x·Φ(x)`, `Φ` being the normal distribution: a smooth relu that weighs `x` by how likely a normal number is to be below
-//! it. Its least value is -0.170 at `x = -0.752`; it approaches `x` above and 0 below.
+//! `y = x·Φ(x)`, `Φ` being the normal distribution: a smooth relu that weighs `x` by how likely a normal number is to
+//! be below it. Its least value is -0.170 at `x = -0.752`; it approaches `x` above and 0 below.
 //!
 //! * exact: `Φ(x) = ½·(1 + erf(x/√2))`, and `dy/dx = Φ(x) + x·φ(x)` with `φ(x) = e^(-x²/2)/√(2π)`;
 //! * by tanh: `y = ½x·(1 + tanh u)` with `u = √(2/π)·(x + 0.044715·x³)`, and
@@ -63,12 +63,7 @@ fn normal(x: f64) -> f64 {
 ///
 /// # Errors
 /// If the shapes differ.
-pub fn forward<'a>(
-    exec: &Exec,
-    y: impl Into<ViewMut<'a>>,
-    x: impl Into<View<'a>>,
-    form: Form,
-) -> Result<()> {
+pub fn forward<'a>(exec: &Exec, y: impl Into<ViewMut<'a>>, x: impl Into<View<'a>>, form: Form) -> Result<()> {
     unary::forward("gelu::forward", exec, y.into(), x.into(), Gelu { form })
 }
 
@@ -100,7 +95,13 @@ pub fn reference(x: f64, form: Form) -> f64 {
 #[must_use]
 pub fn reference_backward(dy: f64, x: f64, form: Form) -> f64 {
     match form {
-        _ if x.is_infinite() => if x > 0.0 { dy } else { 0.0 },
+        _ if x.is_infinite() => {
+            if x > 0.0 {
+                dy
+            } else {
+                0.0
+            }
+        }
         Form::Erf => dy * (normal(x) + x * (-0.5 * x * x).exp() / (2.0 * std::f64::consts::PI).sqrt()),
         Form::Tanh => {
             let slope = (2.0 / std::f64::consts::PI).sqrt() * (1.0 + 3.0 * 0.044_715 * x * x);

@@ -1,5 +1,5 @@
-//! `y = min(max(x, low), high)`: a tanh of straight lines, with PyTorch's defaults -1 and 1. It saturates outside `[low, high]`.
-//! NaN stays NaN.
+//! `y = min(max(x, low), high)`: a tanh of straight lines, with PyTorch's defaults -1 and 1. It saturates outside
+//! `[low, high]`. NaN stays NaN.
 //!
 //! `dy/dx` is 1 inside and 0 outside; at both kinks it is 0, as in PyTorch (unlike [`clamp`](super::clamp)).
 
@@ -13,13 +13,7 @@ use crate::view::{View, ViewMut};
 ///
 /// # Errors
 /// If the shapes differ, or `high` is below `low`.
-pub fn forward<'a>(
-    exec: &Exec,
-    y: impl Into<ViewMut<'a>>,
-    x: impl Into<View<'a>>,
-    low: f32,
-    high: f32,
-) -> Result<()> {
+pub fn forward<'a>(exec: &Exec, y: impl Into<ViewMut<'a>>, x: impl Into<View<'a>>, low: f32, high: f32) -> Result<()> {
     check("hardtanh::forward", low, high)?;
     unary::forward("hardtanh::forward", exec, y.into(), x.into(), Hardtanh { low, high })
 }

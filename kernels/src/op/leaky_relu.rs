@@ -12,12 +12,7 @@ use crate::view::{View, ViewMut};
 ///
 /// # Errors
 /// If the shapes differ.
-pub fn forward<'a>(
-    exec: &Exec,
-    y: impl Into<ViewMut<'a>>,
-    x: impl Into<View<'a>>,
-    slope: f32,
-) -> Result<()> {
+pub fn forward<'a>(exec: &Exec, y: impl Into<ViewMut<'a>>, x: impl Into<View<'a>>, slope: f32) -> Result<()> {
     unary::forward("leaky_relu::forward", exec, y.into(), x.into(), LeakyRelu { slope })
 }
 

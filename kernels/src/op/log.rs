@@ -1,7 +1,8 @@
-//! `y = ln x`, the natural logarithm: `logprobs` in the notebook. Defined for `x > 0`; `ln 0` is `-inf`, of a negative number it
-//! is NaN, and subnormal arguments are exact to the last place.
+//! `y = ln x`, the natural logarithm: `logprobs` in the notebook. Defined for `x > 0`; `ln 0` is `-inf`, of a negative
+//! number it is NaN, and subnormal arguments are exact to the last place.
 //!
-//! `d ln(x)/dx = 1/x`: `dx = dy/x`. The gradient has no bound near zero: a label that got a tiny probability pulls hard.
+//! `d ln(x)/dx = 1/x`: `dx = dy/x`. The gradient has no bound near zero: a label that got a tiny probability pulls
+//! hard.
 
 use super::unary::{self, Unary};
 use crate::error::Result;

@@ -1,7 +1,7 @@
 //! `y = (x - m) - ln Σ e^(x - m)` along an axis, `m` being the maximum there: the notebook's `logprobs`.
 //!
-//! The logarithm of the softmax, but taken before the division, so that a probability too small for a float has a finite
-//! logarithm. With `dy[i]/dx[j] = [i = j] - e^y[j]`,
+//! The logarithm of the softmax, but taken before the division, so that a probability too small for a float has a
+//! finite logarithm. With `dy[i]/dx[j] = [i = j] - e^y[j]`,
 //!
 //! ```text
 //! dx[j] = dy[j] - e^y[j]·Σ_i dy[i]

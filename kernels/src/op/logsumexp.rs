@@ -1,8 +1,8 @@
-//! `y = ln Σ e^x` over any set of axes, as `m + ln Σ e^(x - m)` with the maximum `m`, so that nothing overflows: a smooth
-//! maximum, and the normaliser of the softmax.
+//! `y = ln Σ e^x` over any set of axes, as `m + ln Σ e^(x - m)` with the maximum `m`, so that nothing overflows: a
+//! smooth maximum, and the normaliser of the softmax.
 //!
-//! `dy/dx = e^x/Σ e^x = e^(x - y)`, the softmax: `dx = dy·e^(x - y)`. Where `m` is infinite 0 takes its place, so that of
-//! nothing but `-inf` the result is `-inf`, and with a `+inf` it is `+inf`. Of nothing it is `-inf`.
+//! `dy/dx = e^x/Σ e^x = e^(x - y)`, the softmax: `dx = dy·e^(x - y)`. Where `m` is infinite 0 takes its place, so that
+//! of nothing but `-inf` the result is `-inf`, and with a `+inf` it is `+inf`. Of nothing it is `-inf`.
 
 use super::Axes;
 use crate::elementwise;

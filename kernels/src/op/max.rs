@@ -1,9 +1,9 @@
 //! The maximum along one axis, and where it stands: `logit_maxes` in the notebook.
 //!
-//! Of several equals the first counts, and the first NaN if there is one. The output is one of the elements: as a function
-//! of the row it is a one-hot vector times the row, so backward puts `dy` at the index that forward returned and zero
-//! elsewhere. (In the notebook that gradient comes out as zero up to rounding: softmax does not change when a number is
-//! added to its row.) The maximum of nothing is an error.
+//! Of several equals the first counts, and the first NaN if there is one. The output is one of the elements: as a
+//! function of the row it is a one-hot vector times the row, so backward puts `dy` at the index that forward returned
+//! and zero elsewhere. (In the notebook that gradient comes out as zero up to rounding: softmax does not change when a
+//! number is added to its row.) The maximum of nothing is an error.
 
 use crate::error::{ErrorKind, Result};
 use crate::exec::Exec;
@@ -11,8 +11,8 @@ use crate::op::gather;
 use crate::reduce::{self, Greatest, Reduced};
 use crate::view::{View, ViewMut};
 
-/// The greatest `x` along `axis`, and its index there; the shape of both is that of `x` with size one on the axis, or without
-/// it.
+/// The greatest `x` along `axis`, and its index there; the shape of both is that of `x` with size one on the axis, or
+/// without it.
 ///
 /// # Errors
 /// If the axis is out of range, if an output has another shape, or if there is nothing to choose from.
@@ -31,7 +31,8 @@ pub fn forward<'a>(
     Ok(())
 }
 
-/// `dx` is `dy` at the index that [`forward`] returned, and zero elsewhere; `dy` and `indices` have the shape of the output.
+/// `dx` is `dy` at the index that [`forward`] returned, and zero elsewhere; `dy` and `indices` have the shape of the
+/// output.
 ///
 /// # Errors
 /// If the axis is out of range, if shapes do not match, or if an index is not one of the axis.

@@ -1,7 +1,7 @@
 //! `y = max(a, b)` with broadcasting; NaN where either is NaN.
 //!
-//! The gradient goes to the greater operand. Where both are equal each gets half, as in PyTorch; where either is NaN, both get
-//! the whole.
+//! The gradient goes to the greater operand. Where both are equal each gets half, as in PyTorch; where either is NaN,
+//! both get the whole.
 
 use super::binary::{self, Binary};
 use crate::error::Result;

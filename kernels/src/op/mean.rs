@@ -1,5 +1,5 @@
-//! `y = Σ x / n` over any set of axes, `n` being the number of elements that make one output: the notebook's `bnmeani` and
-//! its loss.
+//! `y = Σ x / n` over any set of axes, `n` being the number of elements that make one output: the notebook's `bnmeani`
+//! and its loss.
 //!
 //! Each element has a derivative of `1/n`, so `dx = dy/n`, repeated. The mean of nothing is an error.
 

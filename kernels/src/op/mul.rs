@@ -1,7 +1,7 @@
 //! `y = a·b` with broadcasting, element by element (the Hadamard product).
 //!
-//! `dy/da = b` and `dy/db = a`: each operand's gradient is the other's value. Where an operand was repeated its gradient is
-//! summed: `da = Σ dy·b`, `db = Σ dy·a`.
+//! `dy/da = b` and `dy/db = a`: each operand's gradient is the other's value. Where an operand was repeated its
+//! gradient is summed: `da = Σ dy·b`, `db = Σ dy·a`.
 
 use super::binary::{self, Binary};
 use crate::error::Result;

@@ -1,8 +1,8 @@
-//! `y = a^b` with broadcasting, within 2 ULP. Special values are those of C and IEEE 754: `a^0` and `1^b` are 1 even if the other is
-//! NaN, and a negative base has a power only where `b` is an integer.
+//! `y = a^b` with broadcasting, within 2 ULP. Special values are those of C and IEEE 754: `a^0` and `1^b` are 1 even if
+//! the other is NaN, and a negative base has a power only where `b` is an integer.
 //!
-//! `dy/da = b·a^(b - 1)`, and 0 where `b` is 0; `dy/db = a^b·ln a`, and 0 where `a` is 0 and `b` is not negative, as in PyTorch.
-//! Where an operand was repeated its gradient is summed.
+//! `dy/da = b·a^(b - 1)`, and 0 where `b` is 0; `dy/db = a^b·ln a`, and 0 where `a` is 0 and `b` is not negative, as in
+//! PyTorch. Where an operand was repeated its gradient is summed.
 
 use super::binary::{self, Binary};
 use crate::error::Result;
@@ -24,7 +24,8 @@ pub fn forward<'a>(
     binary::forward("pow::forward", exec, y.into(), a.into(), b.into(), PowOp)
 }
 
-/// `da = Σ dy·b·a^(b - 1)` and `db = Σ dy·a^b·ln a`, each summed to its operand's shape; `dy` has the shape of the output.
+/// `da = Σ dy·b·a^(b - 1)` and `db = Σ dy·a^b·ln a`, each summed to its operand's shape; `dy` has the shape of the
+/// output.
 ///
 /// # Errors
 /// If the operands do not broadcast to each other, or a gradient has another shape than its value.

@@ -1,6 +1,6 @@
-//! `y = x^exponent` with one exponent for all, within 2 ULP; the exponents 0, 1, 2 and 3 are products. Special values are those of
-//! C and IEEE 754: `x^0` is 1, and a negative base has a power only if the exponent is an integer. See [`pow`](super::pow) for one
-//! exponent an element.
+//! `y = x^exponent` with one exponent for all, within 2 ULP; the exponents 0, 1, 2 and 3 are products. Special values
+//! are those of C and IEEE 754: `x^0` is 1, and a negative base has a power only if the exponent is an integer. See
+//! [`pow`](super::pow) for one exponent an element.
 //!
 //! `dy/dx = exponent·x^(exponent - 1)`, and 0 for the exponent 0, as in PyTorch.
 
@@ -30,12 +30,7 @@ fn power<S: Simd>(s: S, x: S::F32, exponent: f32) -> S::F32 {
 ///
 /// # Errors
 /// If the shapes differ.
-pub fn forward<'a>(
-    exec: &Exec,
-    y: impl Into<ViewMut<'a>>,
-    x: impl Into<View<'a>>,
-    exponent: f32,
-) -> Result<()> {
+pub fn forward<'a>(exec: &Exec, y: impl Into<ViewMut<'a>>, x: impl Into<View<'a>>, exponent: f32) -> Result<()> {
     unary::forward("pow_scalar::forward", exec, y.into(), x.into(), PowScalar { exponent })
 }
 

@@ -1,8 +1,8 @@
-//! `y = max(x, 0)`: range `[0, inf)`. It does not saturate for positive `x`; a unit that is negative for every example gets no
-//! gradient and is dead. NaN stays NaN, and of `-0` it is `-0`.
+//! `y = max(x, 0)`: range `[0, inf)`. It does not saturate for positive `x`; a unit that is negative for every example
+//! gets no gradient and is dead. NaN stays NaN, and of `-0` it is `-0`.
 //!
-//! `dy/dx` is 1 for positive `x`, else 0; at the kink, `x = 0`, it is 0, as in PyTorch. The output tells which, so backward needs
-//! only that: `dx = dy·[y > 0]`. Where `y` is NaN the gradient passes.
+//! `dy/dx` is 1 for positive `x`, else 0; at the kink, `x = 0`, it is 0, as in PyTorch. The output tells which, so
+//! backward needs only that: `dx = dy·[y > 0]`. Where `y` is NaN the gradient passes.
 
 use super::unary::{self, Unary};
 use crate::error::Result;

@@ -1,5 +1,5 @@
-//! `y = 1/√x`, within 1 ULP: the notebook's `bnvar_inv`, where `x` is the variance plus `eps`. Of a negative number it is NaN,
-//! of `±0` it is `±inf`.
+//! `y = 1/√x`, within 1 ULP: the notebook's `bnvar_inv`, where `x` is the variance plus `eps`. Of a negative number it
+//! is NaN, of `±0` it is `±inf`.
 //!
 //! `dy/dx = -½·x^(-3/2) = -½·y³`, so backward needs only the output: `dx = -½·dy·y³`.
 

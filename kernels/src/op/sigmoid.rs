@@ -1,5 +1,5 @@
-//! `y = 1/(1 + e^-x)`: squashes to (0, 1), to be read as a probability. It saturates beyond `|x| ≈ 6`, and its gradient is at
-//! most 1/4.
+//! `y = 1/(1 + e^-x)`: squashes to (0, 1), to be read as a probability. It saturates beyond `|x| ≈ 6`, and its gradient
+//! is at most 1/4.
 //!
 //! `dy/dx = y·(1 - y)`, so backward needs only the output: `dx = dy·y·(1 - y)`.
 

@@ -1,6 +1,5 @@
-//! `y = x·sigmoid(x) = x/(1 + e^-x)`, the swish: smooth, close to `x` for large `x` and to 0 for very negative ones, with its
-//! least value -0.278 at `x = -1.278`. Within 3 ULP. Of `-inf` it is
-//! `-0`, the limit.
+//! `y = x·sigmoid(x) = x/(1 + e^-x)`, the swish: smooth, close to `x` for large `x` and to 0 for very negative ones,
+//! with its least value -0.278 at `x = -1.278`. Within 3 ULP. Of `-inf` it is `-0`, the limit.
 //!
 //! `dy/dx = p·(1 + x·(1 - p))` with `p = sigmoid(x)`: backward needs the input.
 
@@ -56,8 +55,8 @@ impl Unary for Silu {
     const NS: [f64; 2] = [0.2, 0.35];
     #[inline(always)]
     fn forward<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
-        // e^-|x| = m·2^n: only that is formed, so nothing overflows, and x·m is scaled last, so nothing is lost where e^x is
-        // subnormal and x·e^x is not. Below -120 the result is zero, and infinity times zero is avoided.
+        // e^-|x| = m·2^n: only that is formed, so nothing overflows, and x·m is scaled last, so nothing is lost where
+        // e^x is subnormal and x·e^x is not. Below -120 the result is zero, and infinity times zero is avoided.
         let least = s.max(s.splat(-120.0), x);
         let (m, n) = math::exp_parts(s, s.neg(s.min(s.splat(120.0), s.abs(x))));
         let top = s.select(s.lt(x, s.zero()), s.scale2(s.mul(least, m), n), x);

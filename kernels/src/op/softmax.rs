@@ -7,8 +7,8 @@
 //! dx[j] = Σ_i dy[i]·y[i]·([i = j] - y[j]) = y[j]·(dy[j] - Σ_i dy[i]·y[i])
 //! ```
 //!
-//! so backward needs only the output, and `dx` sums to zero along the axis. It saturates where one probability is near 1. A
-//! row of `-inf` gives NaN, as in PyTorch.
+//! so backward needs only the output, and `dx` sums to zero along the axis. It saturates where one probability is near
+//! 1. A row of `-inf` gives NaN, as in PyTorch.
 
 use crate::elementwise;
 use crate::error::{Result, expect_shape};

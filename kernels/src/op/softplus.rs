@@ -1,5 +1,6 @@
-//! `y = ln(1 + e^(beta·x))/beta`: a smooth relu; range `(0, inf)`. Where `beta·x` is above `threshold` it is `x`, which is the same
-//! to the last place from 17 on. Within 2.5 ULP for `beta = 1`. PyTorch's defaults are `beta = 1`, `threshold = 20`.
+//! `y = ln(1 + e^(beta·x))/beta`: a smooth relu; range `(0, inf)`. Where `beta·x` is above `threshold` it is `x`, which
+//! is the same to the last place from 17 on. Within 2.5 ULP for `beta = 1`. PyTorch's defaults are `beta = 1`,
+//! `threshold = 20`.
 //!
 //! `dy/dx = sigmoid(beta·x)`, or 1 above the threshold.
 

@@ -19,6 +19,8 @@ pub struct Unary {
     pub reference: fn(f64) -> f64,
     /// `dx` from `dy` and `x`.
     pub reference_backward: fn(f64, f64) -> f64,
+    /// The magnitude of the terms that cancel in the function's formula, by which its error is measured too.
+    pub terms: fn(f64) -> f64,
     /// Where ordinary arguments lie.
     pub domain: [f32; 2],
     /// Where the derivative jumps.
@@ -33,7 +35,7 @@ pub struct Binary {
     /// Writes `y` from `a` and `b`.
     pub forward: fn(&Exec, ViewMut<'_>, View<'_>, View<'_>) -> Result<()>,
     /// Writes `da` and `db` from `dy`, `a` and `b`.
-    pub backward: fn(&Exec, [ViewMut<'_>; 2], View<'_>, View<'_>, View<'_>) -> Result<()>,
+    pub backward: BinaryBackward,
     /// `y` from `a` and `b`.
     pub reference: fn(f64, f64) -> f64,
     /// `da` and `db` from `dy`, `a` and `b`.
@@ -41,6 +43,12 @@ pub struct Binary {
     /// Where ordinary arguments lie.
     pub domain: [f32; 2],
 }
+
+/// Writes `da` and `db` from `dy`, `a` and `b`.
+pub type BinaryBackward = fn(&Exec, [ViewMut<'_>; 2], View<'_>, View<'_>, View<'_>) -> Result<()>;
+
+/// Writes `dx` from `dy`, `x` and `y`, along axes.
+pub type AlongBackward = fn(&Exec, ViewMut<'_>, View<'_>, View<'_>, View<'_>, &[isize]) -> Result<()>;
 
 /// A function of the elements along axes: of each such group one result, or one for each element.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +58,7 @@ pub struct Along {
     /// Writes `y` from `x` along the axes.
     pub forward: fn(&Exec, ViewMut<'_>, View<'_>, &[isize]) -> Result<()>,
     /// Writes `dx` from `dy`, `x` and `y`.
-    pub backward: fn(&Exec, ViewMut<'_>, View<'_>, View<'_>, View<'_>, &[isize]) -> Result<()>,
+    pub backward: AlongBackward,
     /// The results of one group.
     pub reference: fn(&[f64]) -> Vec<f64>,
     /// `dx` of one group from its `dy` and `x`.
@@ -81,6 +89,7 @@ macro_rules! unary {
             backward: unary!(@backward $module($($param),*) $saved),
             reference: |x| op::$module::reference(x $(, $param as _)*),
             reference_backward: |dy, x| op::$module::reference_backward(dy, x $(, $param as _)*),
+            terms: |_| 0.0,
             domain: $domain,
             kinks: &$kinks,
         })
@@ -161,6 +170,7 @@ pub static ALL: &[Spec] = &[
         backward: |e, dx, dy, x, _| op::gelu::backward(e, dx, dy, x, op::gelu::Form::Erf),
         reference: |x| op::gelu::reference(x, op::gelu::Form::Erf),
         reference_backward: |dy, x| op::gelu::reference_backward(dy, x, op::gelu::Form::Erf),
+        terms: f64::abs,
         domain: [-6.0, 6.0],
         kinks: &[],
     }),
@@ -170,6 +180,7 @@ pub static ALL: &[Spec] = &[
         backward: |e, dx, dy, x, _| op::gelu::backward(e, dx, dy, x, op::gelu::Form::Tanh),
         reference: |x| op::gelu::reference(x, op::gelu::Form::Tanh),
         reference_backward: |dy, x| op::gelu::reference_backward(dy, x, op::gelu::Form::Tanh),
+        terms: f64::abs,
         domain: [-6.0, 6.0],
         kinks: &[],
     }),
@@ -275,9 +286,7 @@ pub static ALL: &[Spec] = &[
         forward: |e, y, x, axes| op::var::forward(e, y, x, axes, 1.0),
         backward: |e, dx, dy, x, _, axes| op::var::backward(e, dx, dy, x, axes, 1.0),
         reference: |x| vec![var(x)],
-        reference_backward: |dy, x| {
-            x.iter().map(|v| dy[0] * 2.0 * (v - mean(x)) / (x.len() as f64 - 1.0)).collect()
-        },
+        reference_backward: |dy, x| x.iter().map(|v| dy[0] * 2.0 * (v - mean(x)) / (x.len() as f64 - 1.0)).collect(),
         reduces: true,
         least: 2,
     }),

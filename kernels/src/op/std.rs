@@ -1,8 +1,8 @@
 //! The standard deviation: `y = √var` over any set of axes
 //! where `var = Σ (x - mean)²/(n - c)` with the correction `c`.
 //!
-//! `dy/dvar = 1/(2y)`, so with the variance's gradient `dx = dy·(x - mean)/(y·(n - c))`. The root has no slope at zero: where
-//! `y` is zero `dx` is zero too, as in PyTorch.
+//! `dy/dvar = 1/(2y)`, so with the variance's gradient `dx = dy·(x - mean)/(y·(n - c))`. The root has no slope at zero:
+//! where `y` is zero `dx` is zero too, as in PyTorch.
 //!
 //! With `n <= c` PyTorch's result is NaN, or infinite; so is this. Of nothing it is an error.
 

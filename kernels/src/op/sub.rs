@@ -1,7 +1,8 @@
 //! `y = a - alpha·b` with broadcasting: the notebook's `bndiff`, and `logits` less their row maximum.
 //!
-//! `dy/da = 1` and `dy/db = -alpha`: the gradient passes through. An operand that was repeated along an axis had a part in
-//! every output there, so its gradient is the sum over that axis: `da = Σ dy`, `db = -alpha·Σ dy`, in the operand's shape.
+//! `dy/da = 1` and `dy/db = -alpha`: the gradient passes through. An operand that was repeated along an axis had a part
+//! in every output there, so its gradient is the sum over that axis: `da = Σ dy`, `db = -alpha·Σ dy`, in the operand's
+//! shape.
 
 use super::broadcast;
 use crate::elementwise;
@@ -11,7 +12,8 @@ use crate::lanes::Map;
 use crate::simd::Simd;
 use crate::view::{View, ViewMut, broadcast_shape};
 
-/// `y = a - alpha·b`; `a` and `b` are broadcast to each other, `y` has the shape that gives. `alpha` is 1 for a plain difference.
+/// `y = a - alpha·b`; `a` and `b` are broadcast to each other, `y` has the shape that gives. `alpha` is 1 for a plain
+/// difference.
 ///
 /// # Errors
 /// If the shapes do not broadcast, or `y` has another.
@@ -31,7 +33,8 @@ pub fn forward<'a>(
     Ok(())
 }
 
-/// `da = Σ dy` and `db = -alpha·Σ dy`, each summed to its operand's shape, which broadcasting must bring to that of `dy`.
+/// `da = Σ dy` and `db = -alpha·Σ dy`, each summed to its operand's shape, which broadcasting must bring to that of
+/// `dy`.
 ///
 /// # Errors
 /// If it does not.

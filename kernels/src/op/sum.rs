@@ -28,7 +28,8 @@ pub fn forward<'a, 'b>(
     Ok(())
 }
 
-/// `dx[…] = dy[…]` repeated along `axes`; the shape of `dy` is that of `dx` with size one on these axes, or without them.
+/// `dx[…] = dy[…]` repeated along `axes`; the shape of `dy` is that of `dx` with size one on these axes, or without
+/// them.
 ///
 /// # Errors
 /// As [`forward`].

@@ -1,11 +1,11 @@
-//! The variance: `y = Σ (x - mean)²/(n - c)` over any set of axes, `n` being the number of elements that make one output and `c` the
-//! correction: 1 is Bessel's, which makes it unbiased, 0 that of batch norm.
+//! The variance: `y = Σ (x - mean)²/(n - c)` over any set of axes, `n` being the number of elements that make one
+//! output and `c` the correction: 1 is Bessel's, which makes it unbiased, 0 that of batch norm.
 //!
-//! Two passes: the mean first, then the squares of what is left, so that a large mean costs no digits and a constant has
-//! the variance 0 exactly.
+//! Two passes: the mean first, then the squares of what is left, so that a large mean costs no digits and a constant
+//! has the variance 0 exactly.
 //!
-//! The variance depends on `x` directly and through the mean, but `Σ (x - mean)` is zero, so the second way has no effect:
-//! `dx = dy·2(x - mean)/(n - c)`.
+//! The variance depends on `x` directly and through the mean, but `Σ (x - mean)` is zero, so the second way has no
+//! effect: `dx = dy·2(x - mean)/(n - c)`.
 //!
 //! With `n <= c` PyTorch's result is NaN, or infinite; so is this. Of nothing it is an error.
 

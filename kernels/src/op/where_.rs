@@ -1,9 +1,9 @@
-//! `y = a` where a condition is true, else `b`, with broadcasting of all three. (The name is PyTorch's `where`, which Rust
-//! keeps for itself.)
+//! `y = a` where a condition is true, else `b`, with broadcasting of all three. (The name is PyTorch's `where`, which
+//! Rust keeps for itself.)
 //!
-//! Each output is one of the operands, so its gradient goes to that one: `da = Σ dy·[cond]`, `db = Σ dy·[not cond]`, each
-//! summed to its operand's shape. A number that is not chosen has no part in the result, even if it is NaN. The condition
-//! has no gradient.
+//! Each output is one of the operands, so its gradient goes to that one: `da = Σ dy·[cond]`, `db = Σ dy·[not cond]`,
+//! each summed to its operand's shape. A number that is not chosen has no part in the result, even if it is NaN. The
+//! condition has no gradient.
 
 use crate::elementwise;
 use crate::error::{Dims, ErrorKind, Result, expect_shape};

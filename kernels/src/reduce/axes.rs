@@ -6,8 +6,8 @@ use crate::view::{View, ViewMut};
 
 /// The axes that a reduction works over; negative ones count from the end.
 ///
-/// An `isize` and a slice or array of them turn into this. A list of no axes reduces nothing, as in NumPy; PyTorch takes
-/// an empty `dim` for all.
+/// An `isize` and a slice or array of them turn into this. A list of no axes reduces nothing, as in NumPy; PyTorch
+/// takes an empty `dim` for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axes<'a> {
     /// Every axis.
@@ -145,7 +145,11 @@ impl Reduced {
     ///
     /// # Errors
     /// [`ErrorKind::Shape`] if it has neither shape.
-    pub(crate) fn out<'a, T: crate::view::Element>(&self, arg: &'static str, y: ViewMut<'a, T>) -> Result<ViewMut<'a, T>> {
+    pub(crate) fn out<'a, T: crate::view::Element>(
+        &self,
+        arg: &'static str,
+        y: ViewMut<'a, T>,
+    ) -> Result<ViewMut<'a, T>> {
         let missing = self.missing(arg, y.shape())?;
         let axes = (0..self.shape.as_slice().len()).filter(|&axis| missing.contains(axis));
         axes.into_iter().try_fold(y, |y, axis| y.unsqueeze(axis as isize))

@@ -130,7 +130,8 @@ static TABLE: [f32; PLACES] = {
 };
 
 /// Writes to `places` where, counted in row-major order over the reduced axes, the value at the end stands, and to
-/// `values` that value, if there is such an output. Outputs have size one on the reduced axes; nothing may be empty there.
+/// `values` that value, if there is such an output. Outputs have size one on the reduced axes; nothing may be empty
+/// there.
 pub(crate) fn place<E: End, const O: usize>(
     exec: &Exec,
     values: [ViewMut<'_>; O],
@@ -180,7 +181,8 @@ fn search<E: End>(
     axes().for_each(|axis| table_shape[axis] = sizes(&axis));
     let table = View::new(&TABLE[..count], &table_shape[..shape.as_slice().len()]).expect("as many as the shape has");
     let table = table.broadcast_to(shape.as_slice()).expect("size one on the kept axes");
-    let (mut value, mut place) = (Numbers::new(shape.as_slice(), reduced, 0.0), Numbers::new(shape.as_slice(), reduced, 0.0));
+    let (mut value, mut place) =
+        (Numbers::new(shape.as_slice(), reduced, 0.0), Numbers::new(shape.as_slice(), reduced, 0.0));
     fold(exec, NS, [value.out(), place.out()], [x, table], reduced, Placed(end));
     let found = value.values().iter_mut().zip(place.values());
     for ((best, first), (&mut value, &mut place)) in best.values().iter_mut().zip(first.values()).zip(found) {
@@ -192,8 +194,8 @@ fn search<E: End>(
 }
 
 /// `dx = dy·[x = y]/#{x = y}` from `inp`, which are `x`, `y` and `dy`, all of one shape.
-pub(crate) fn share(exec: &Exec, dx: ViewMut<'_>, inp: [View<'_>; 3], reduced: AxisSet) {
-    Parts { out: [dx], other: (), inp, reduced }.run(exec, NS, |part| {
+pub(crate) fn share(exec: &Exec, dx: ViewMut<'_>, inp: &[View<'_>; 3], reduced: AxisSet) {
+    Parts { out: [dx], other: (), inp: *inp, reduced }.run(exec, NS, |part| {
         let Parts { out, inp: [x, y, dy], .. } = part;
         let mut count = Numbers::new(x.shape(), reduced, 0.0);
         fold(exec, NS, [count.out()], [x, y], reduced, SumOf(Equal));

@@ -1,8 +1,8 @@
 //! Operations that need a few numbers for each output on the way, such as the maximum of a softmax: they are done part
 //! by part, with those numbers on the stack.
 //!
-//! A part is a range of every kept axis and the whole of every reduced one, so that its outputs are what they would be in
-//! one go, and small enough for the innermost cache, so that several passes over it cost little.
+//! A part is a range of every kept axis and the whole of every reduced one, so that its outputs are what they would be
+//! in one go, and small enough for the innermost cache, so that several passes over it cost little.
 
 use super::AxisSet;
 use crate::error::{Dims, MAX_RANK};
@@ -86,7 +86,7 @@ impl<T: Element> Other for ViewMut<'_, T> {
     }
 }
 
-impl<'a, T: Other, const O: usize, const I: usize> Parts<'a, T, O, I> {
+impl<T: Other, const O: usize, const I: usize> Parts<'_, T, O, I> {
     /// Runs `f` on each part. `nanoseconds` is what an element costs one core.
     pub(crate) fn run(self, exec: &Exec, nanoseconds: f64, f: impl Fn(Self) + Sync) {
         if self.inp[0].is_empty() {
@@ -98,7 +98,8 @@ impl<'a, T: Other, const O: usize, const I: usize> Parts<'a, T, O, I> {
 
     fn each(self, f: &impl Fn(Self)) {
         let shape = self.inp[0].shape();
-        let outputs: usize = (0..shape.len()).filter(|&axis| !self.reduced.contains(axis)).map(|axis| shape[axis]).product();
+        let outputs: usize =
+            (0..shape.len()).filter(|&axis| !self.reduced.contains(axis)).map(|axis| shape[axis]).product();
         if outputs == 0 {
             return;
         }

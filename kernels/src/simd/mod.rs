@@ -32,6 +32,8 @@ use crate::error::{ErrorKind, Result};
 pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Lanes of `f32` in a register.
     const LANES: usize;
+    /// Whether [`fma`](Simd::fma) rounds once.
+    const FUSED: bool = true;
     /// `LANES` floats.
     type F32: Copy;
     /// `LANES` truths.

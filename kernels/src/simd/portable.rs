@@ -11,6 +11,7 @@ use wide::{f32x8, i32x8};
 pub(crate) struct Portable;
 
 impl Portable {
+    #[expect(clippy::unnecessary_wraps, reason = "the table of tiers asks the same of each")]
     pub(super) fn detect() -> Option<Self> {
         Some(Self)
     }
@@ -38,6 +39,7 @@ fn fold(a: f32x8, f: impl Fn(f32, f32) -> f32) -> f32 {
 
 impl Simd for Portable {
     const LANES: usize = LANES;
+    const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
     type F32 = f32x8;
     type Mask = f32x8;
 

@@ -7,6 +7,7 @@ use super::{Kernel, Simd};
 pub(crate) struct Scalar;
 
 impl Scalar {
+    #[expect(clippy::unnecessary_wraps, reason = "the table of tiers asks the same of each")]
     pub(super) fn detect() -> Option<Self> {
         Some(Self)
     }

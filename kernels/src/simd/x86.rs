@@ -1,6 +1,7 @@
 //! AVX2 with FMA (eight lanes) and AVX-512 (sixteen), from `std::arch`.
 
 use super::{Kernel, Simd};
+#[allow(clippy::wildcard_imports, reason = "the names are the instruction set's")]
 use std::arch::x86_64::*;
 
 /// Calls intrinsics that need the features of the token in scope.

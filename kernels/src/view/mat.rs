@@ -274,21 +274,6 @@ macro_rules! shared {
             self.t().rows_in(cols).t()
         }
 
-        /// [`split_at_row`](Self::split_at_row) for kernels, whose cuts are facts.
-        #[inline(always)]
-        pub(crate) fn cut_row(self, row: usize) -> (Self, Self) {
-            let Self { raw, .. } = self;
-            assert!(row <= raw.rows, "a kernel cut its matrix outside");
-            (Self::wrap(raw.cut(0, row)), Self::wrap(raw.cut(row, raw.rows - row)))
-        }
-
-        /// [`split_at_col`](Self::split_at_col) for kernels, whose cuts are facts.
-        #[inline(always)]
-        pub(crate) fn cut_col(self, col: usize) -> (Self, Self) {
-            let (left, right) = self.t().cut_row(col);
-            (left.t(), right.t())
-        }
-
         /// Whether the elements of each row follow each other, so that a row can be read by registers.
         #[inline]
         pub(crate) const fn is_adjacent(&self) -> bool {
@@ -473,6 +458,21 @@ impl<'a> MatMut<'a> {
     #[must_use]
     pub const fn as_mut_ptr(&mut self) -> *mut f32 {
         self.raw.first.as_ptr()
+    }
+
+    /// [`split_at_row`](Self::split_at_row) for kernels, whose cuts are facts.
+    #[inline(always)]
+    pub(crate) fn cut_row(self, row: usize) -> (Self, Self) {
+        let Self { raw, .. } = self;
+        assert!(row <= raw.rows, "a kernel cut its matrix outside");
+        (Self::wrap(raw.cut(0, row)), Self::wrap(raw.cut(row, raw.rows - row)))
+    }
+
+    /// [`split_at_col`](Self::split_at_col) for kernels, whose cuts are facts.
+    #[inline(always)]
+    pub(crate) fn cut_col(self, col: usize) -> (Self, Self) {
+        let (left, right) = self.t().cut_row(col);
+        (left.t(), right.t())
     }
 
     /// One element to write, which a kernel knows to be inside.
