@@ -226,10 +226,12 @@ macro_rules! unrolled {
 unsafe fn tile<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(s: S, panel: Panel<'_>) {
     let mut sums = [[s.zero(); NV]; MR];
     if panel.accum == Accum::Add {
-        // SAFETY: row `I` of `C` has this register's columns.
         unrolled!(
             I < MR,
-            unrolled!(V < NV, sums[I][V] = unsafe { panel.load::<S, MASKED>(s, panel.c::<S>(I, V), V == NV - 1) })
+            unrolled!(V < NV, {
+                // SAFETY: row `I` of `C` has this register's columns.
+                sums[I][V] = unsafe { panel.load::<S, MASKED>(s, panel.c::<S>(I, V), V == NV - 1) };
+            })
         );
     }
     let mut a = panel.a;
@@ -278,11 +280,10 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(
         Epilogue::Bias(bias) => {
             let at = bias.as_ptr().wrapping_add(panel.origin.1);
             let mut row = [s.zero(); NV];
-            // SAFETY: the bias has one row, with these columns.
-            unrolled!(
-                V < NV,
-                row[V] = unsafe { panel.load::<S, MASKED>(s, at.wrapping_add(V * S::LANES), V == NV - 1) }
-            );
+            unrolled!(V < NV, {
+                // SAFETY: the bias has one row, with these columns.
+                row[V] = unsafe { panel.load::<S, MASKED>(s, at.wrapping_add(V * S::LANES), V == NV - 1) };
+            });
             each!(I, V, s.add(sums[I][V], row[V]));
         }
         Epilogue::Through(slope, saved) => each!(I, V, {
@@ -292,8 +293,11 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(
         }),
         Epilogue::Sgd { lr } => {
             let lr = s.splat(lr);
-            // SAFETY: row `I` of `C` has this register's columns.
-            each!(I, V, s.fnma(lr, sums[I][V], unsafe { panel.load::<S, MASKED>(s, panel.c::<S>(I, V), V == NV - 1) }));
+            each!(I, V, {
+                // SAFETY: row `I` of `C` has this register's columns.
+                let old = unsafe { panel.load::<S, MASKED>(s, panel.c::<S>(I, V), V == NV - 1) };
+                s.fnma(lr, sums[I][V], old)
+            });
         }
     }
 }
