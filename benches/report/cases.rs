@@ -2,7 +2,7 @@
 
 use crate::Report;
 use handgrad::kernels::gemm::{self, Accum, gemm};
-use handgrad::kernels::op::activation::{self, Activation};
+use handgrad::kernels::op::{exp, sigmoid, tanh};
 use handgrad::kernels::view::{Mat, MatMut};
 use handgrad::{BatchNorm, Exec, Input, Isa, Layer, Linear, Loss, Mlp, Options, Result, Trainer, Variance};
 use rand::rngs::Xoshiro256PlusPlus;
@@ -104,14 +104,15 @@ fn functions(report: &mut Report, exec: &Exec) -> Result<()> {
     let x: Vec<f32> = numbers(LEN, 3).iter().map(|x| 8.0 * x).collect();
     let mut y = vec![0.0; LEN];
     let x = Mat::from_row(&x);
-    for (name, function) in [("tanh_l1_1t", Activation::Tanh), ("sigmoid_l1_1t", Activation::Sigmoid)] {
-        let mut fault = None;
-        report.elements(name, LEN, || {
-            fault = fault.take().or(activation::forward(exec, MatMut::from_row(&mut y), x, function).err());
-        });
-        if let Some(fault) = fault {
-            return Err(fault.into());
-        }
-    }
-    Ok(())
+    let mut fault = None;
+    report.elements("exp_l1_1t", LEN, || {
+        fault = fault.take().or(exp::forward(exec, MatMut::from_row(&mut y), x).err());
+    });
+    report.elements("tanh_l1_1t", LEN, || {
+        fault = fault.take().or(tanh::forward(exec, MatMut::from_row(&mut y), x).err());
+    });
+    report.elements("sigmoid_l1_1t", LEN, || {
+        fault = fault.take().or(sigmoid::forward(exec, MatMut::from_row(&mut y), x).err());
+    });
+    fault.map_or(Ok(()), |fault| Err(fault.into()))
 }

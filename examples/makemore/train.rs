@@ -19,7 +19,8 @@ pub(crate) fn build(args: &Args, vocab: usize, exec: &Exec) -> Result<Trainer> {
         input: Input::Tokens { vocab, context, embedding },
         layers: vec![
             Linear::new(hidden).into(),
-            BatchNorm { variance: Variance::Unbiased, ..BatchNorm::default() }.into(),
+            // Its statistics are calibrated after the training, so the running ones rest.
+            BatchNorm { variance: Variance::Unbiased, momentum: 0.0, ..BatchNorm::default() }.into(),
             Layer::Tanh,
             Linear::new(vocab).into(),
         ],

@@ -9,7 +9,7 @@
 //! Every element of `C` is one chain of fused multiply-adds in the order of `k`, started at zero or, with
 //! [`Accum::Add`], at what stands in `C`. So neither the tier, nor the number of threads, nor the strides, nor the cut
 //! of `k` into blocks changes a bit. The exception is `n = 1`, a matrix times a vector, which has nothing to spread
-//! over the lanes but the sum itself: there each element is a sum along a row in the order of [`lanes`](crate::lanes).
+//! over the lanes but the sum itself: there each element is a sum along a row in [that order](crate#the-order-of-sums).
 //!
 //! Small products read their operands where they are. Large ones, and those whose `B` does not have adjacent columns,
 //! copy `B` in panels into `scratch` first.

@@ -139,7 +139,7 @@ pub fn backward_params(
 }
 
 /// Plain gradient descent without writing the gradients down: `w -= lr·xᵀ·dy` and `b -= lr·Σ dy`, the same bits as
-/// [`backward_params`] and [`sgd::update`](crate::optim::sgd::update) one after the other. For one output the columns
+/// [`backward_params`] and [`sgd::update`] one after the other. For one output the columns
 /// of `x` must be adjacent too.
 ///
 /// # Errors
