@@ -32,12 +32,8 @@ pub struct Grads<'a> {
 pub fn scratch_len(exec: &Exec, batch: usize, inputs: usize, outputs: usize) -> usize {
     let forward = gemm::scratch_len(exec, batch, inputs, outputs);
     let input = gemm::scratch_len(exec, batch, outputs, inputs);
-    forward.max(input).max(params_scratch(exec, batch, inputs, outputs))
-}
-
-/// What the passes to the parameters need: a product, and then a row of sums.
-fn params_scratch(exec: &Exec, batch: usize, inputs: usize, outputs: usize) -> usize {
-    gemm::scratch_len(exec, inputs, batch, outputs).max(outputs)
+    let weight = gemm::scratch_len(exec, inputs, batch, outputs);
+    forward.max(input).max(weight).max(outputs)
 }
 
 /// `y = activation(x·w + b)`; the columns of `y` and `b` must be adjacent.
@@ -56,7 +52,7 @@ pub fn forward(
     const OP: &str = "linear::forward";
     expect_shape(OP, "w", &[x.cols(), w.cols()], &[w.rows(), w.cols()])?;
     expect_shape(OP, "y", &[x.rows(), w.cols()], &[y.rows(), y.cols()])?;
-    expect_scratch(OP, gemm::scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
+    expect_scratch(OP, scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
     y.expect_adjacent(OP, "y")?;
     let b = check_bias(OP, "b", b, w.cols())?;
     if activation == Activation::Identity {
@@ -95,7 +91,7 @@ pub fn backward_input(
     expect_shape(OP, "w", &[x.cols(), w.cols()], &[w.rows(), w.cols()])?;
     expect_shape(OP, "dy", &[x.rows(), w.cols()], &[dy.rows(), dy.cols()])?;
     expect_shape(OP, "dx", &[x.rows(), x.cols()], &[dx.rows(), dx.cols()])?;
-    expect_scratch(OP, gemm::scratch_len(exec, x.rows(), w.cols(), w.rows()), scratch.len())?;
+    expect_scratch(OP, scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
     dx.expect_adjacent(OP, "dx")?;
     let epilogue = match through.slope() {
         None => Epilogue::Store,
@@ -202,7 +198,7 @@ fn check_params(
 ) -> Result<()> {
     expect_shape(op, arg, &[x.cols(), dy.cols()], &[w.rows(), w.cols()])?;
     expect_shape(op, "dy", &[x.rows(), dy.cols()], &[dy.rows(), dy.cols()])?;
-    expect_scratch(op, params_scratch(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
+    expect_scratch(op, scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
     dy.expect_adjacent(op, "dy")?;
     if w.cols() == 1 { w.t().expect_adjacent(op, arg) } else { w.expect_adjacent(op, arg) }
 }
