@@ -16,6 +16,9 @@ const OUTPUTS: usize = 256;
 /// The most elements in a part of several outputs.
 const ELEMENTS: usize = 8192;
 
+/// Outputs side by side that are not parted however many elements they have: whole cache lines of columns.
+const COLUMNS: usize = 64;
+
 /// Room for one number for each output of a part.
 #[derive(Clone, Copy)]
 pub(crate) struct Numbers<T = f32> {
@@ -68,7 +71,7 @@ pub(crate) struct Parts<'a, T, const O: usize, const I: usize> {
     pub(crate) reduced: AxisSet,
 }
 
-/// An output of another type than `f32`, or none.
+/// What can be cut along a kept axis: an output of another type than `f32`, or none, or all operands.
 pub(crate) trait Other: Send + Sized {
     /// The halves before and from index `at` of an axis.
     fn cut(self, axis: usize, at: usize) -> (Self, Self);
@@ -98,16 +101,20 @@ impl<T: Other, const O: usize, const I: usize> Parts<'_, T, O, I> {
 
     fn each(self, f: &impl Fn(Self)) {
         let shape = self.inp[0].shape();
-        let outputs: usize =
-            (0..shape.len()).filter(|&axis| !self.reduced.contains(axis)).map(|axis| shape[axis]).product();
+        let kept = || (0..shape.len()).filter(|&axis| !self.reduced.contains(axis));
+        let outputs: usize = kept().map(|axis| shape[axis]).product();
         if outputs == 0 {
             return;
         }
-        if outputs == 1 || outputs <= OUTPUTS && self.inp[0].len() <= ELEMENTS {
+        let side_by_side = shape.len().checked_sub(1).is_some_and(|last| !self.reduced.contains(last));
+        let few = if side_by_side { COLUMNS } else { 1 };
+        if outputs <= few || outputs <= OUTPUTS && self.inp[0].len() <= ELEMENTS {
             return f(self);
         }
-        let half = self.len() / 2;
-        let (first, second) = self.divide(half, 1, 2);
+        // The outermost axis first, so that columns stay together.
+        let axis = kept().find(|&axis| shape[axis] > 1).expect("more than one output");
+        let half = shape[axis] / 2;
+        let (first, second) = self.cut(axis, half);
         first.each(f);
         second.each(f);
     }
@@ -119,13 +126,19 @@ impl<T: Other, const O: usize, const I: usize> Parts<'_, T, O, I> {
     }
 }
 
-impl<'a, T: Other, const O: usize, const I: usize> Divide for Parts<'a, T, O, I> {
+impl<T: Other, const O: usize, const I: usize> Divide for Parts<'_, T, O, I> {
     fn len(&self) -> usize {
         self.axis().map_or(1, |axis| self.inp[0].shape()[axis])
     }
 
     fn divide(self, at: usize, _: usize, _: usize) -> (Self, Self) {
         let axis = self.axis().expect("work without a kept axis has the length one");
+        self.cut(axis, at)
+    }
+}
+
+impl<'a, T: Other, const O: usize, const I: usize> Other for Parts<'a, T, O, I> {
+    fn cut(self, axis: usize, at: usize) -> (Self, Self) {
         let Self { out, other, inp, reduced } = self;
         let mut pairs = out.map(|y| Some(y.cut(axis, at)));
         let (mut first, mut second) = ([const { None }; O], [const { None }; O]);
