@@ -2,6 +2,7 @@
 //! output; each one's gradient is summed back to its own shape as it is computed, without a temporary of the output's
 //! size.
 
+use super::broadcast;
 use crate::elementwise;
 use crate::error::{Result, expect_shape};
 use crate::exec::Exec;
@@ -35,11 +36,44 @@ pub(crate) fn forward<F: Binary>(
     b: View<'_>,
     f: F,
 ) -> Result<()> {
+    map(op, exec, NS, y, a, b, Forward(f))
+}
+
+/// `y = f(a, b)` with broadcasting, at `nanoseconds` an element.
+///
+/// # Errors
+/// As [`forward`].
+pub(crate) fn map(
+    op: &'static str,
+    exec: &Exec,
+    nanoseconds: f64,
+    y: ViewMut<'_>,
+    a: View<'_>,
+    b: View<'_>,
+    f: impl Map<2, 1>,
+) -> Result<()> {
     let shape = broadcast_shape(op, "b", a.shape(), b.shape())?;
     expect_shape(op, "y", shape.as_slice(), y.shape())?;
     let inp = [elementwise::broadcast(op, "a", a, y.shape())?, elementwise::broadcast(op, "b", b, y.shape())?];
-    elementwise::map(exec, NS, [y], inp, Forward(f));
+    elementwise::map(exec, nanoseconds, [y], inp, f);
     Ok(())
+}
+
+/// `da = Σ dy` and `db = scale·Σ dy`: the gradients of `a + scale·b`.
+///
+/// # Errors
+/// If `da` and `db` do not broadcast to the shape of `dy`.
+pub(crate) fn backward_sum(
+    op: &'static str,
+    exec: &Exec,
+    [da, db]: [ViewMut<'_>; 2],
+    dy: View<'_>,
+    scale: f32,
+) -> Result<()> {
+    let shape = broadcast_shape(op, "db", da.shape(), db.shape())?;
+    expect_shape(op, "dy", shape.as_slice(), dy.shape())?;
+    broadcast::sum_scaled([op, "da"], exec, da, dy, 1.0)?;
+    broadcast::sum_scaled([op, "db"], exec, db, dy, scale)
 }
 
 /// The gradients of both operands: `da` has the shape of `a`, `db` that of `b`, `dy` that of the output.

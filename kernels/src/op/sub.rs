@@ -4,13 +4,12 @@
 //! in every output there, so its gradient is the sum over that axis: `da = Σ dy`, `db = -alpha·Σ dy`, in the operand's
 //! shape.
 
-use super::broadcast;
-use crate::elementwise;
-use crate::error::{Result, expect_shape};
+use super::binary;
+use crate::error::Result;
 use crate::exec::Exec;
 use crate::lanes::Map;
 use crate::simd::Simd;
-use crate::view::{View, ViewMut, broadcast_shape};
+use crate::view::{View, ViewMut};
 
 /// `y = a - alpha·b`; `a` and `b` are broadcast to each other, `y` has the shape that gives. `alpha` is 1 for a plain
 /// difference.
@@ -24,13 +23,7 @@ pub fn forward<'a>(
     b: impl Into<View<'a>>,
     alpha: f32,
 ) -> Result<()> {
-    const OP: &str = "sub::forward";
-    let (y, a, b) = (y.into(), a.into(), b.into());
-    let shape = broadcast_shape(OP, "b", a.shape(), b.shape())?;
-    expect_shape(OP, "y", shape.as_slice(), y.shape())?;
-    let inp = [elementwise::broadcast(OP, "a", a, y.shape())?, elementwise::broadcast(OP, "b", b, y.shape())?];
-    elementwise::map(exec, 0.06, [y], inp, Sub(alpha));
-    Ok(())
+    binary::map("sub::forward", exec, 0.06, y.into(), a.into(), b.into(), Sub(alpha))
 }
 
 /// `da = Σ dy` and `db = -alpha·Σ dy`, each summed to its operand's shape, which broadcasting must bring to that of
@@ -45,12 +38,7 @@ pub fn backward<'a>(
     dy: impl Into<View<'a>>,
     alpha: f32,
 ) -> Result<()> {
-    const OP: &str = "sub::backward";
-    let (da, db, dy) = (da.into(), db.into(), dy.into());
-    let shape = broadcast_shape(OP, "db", da.shape(), db.shape())?;
-    expect_shape(OP, "dy", shape.as_slice(), dy.shape())?;
-    broadcast::sum_scaled([OP, "da"], exec, da, dy, 1.0)?;
-    broadcast::sum_scaled([OP, "db"], exec, db, dy, -alpha)
+    binary::backward_sum("sub::backward", exec, [da.into(), db.into()], dy.into(), -alpha)
 }
 
 /// `a - alpha·b` by its definition.
