@@ -127,12 +127,12 @@ fn divide(len: usize, width: usize, what: &'static str) -> Result<usize> {
 }
 
 fn check_range(what: &'static str, values: &[i64], per_sample: usize, bound: usize) -> Result<()> {
-    // A negative value becomes a huge unsigned one, so one comparison serves both ends.
-    let outside = |&value: &i64| value as u64 >= bound as u64;
-    // Without a branch for each value, since hardly ever one is outside.
-    if !values.iter().fold(false, |any, value| any | outside(value)) {
+    // As the kernels do it: the sign of a value, or of its distance from the last, tells whether one is outside.
+    let last = (bound as i64).wrapping_sub(1);
+    if values.iter().fold(0, |signs, &value| signs | value | last.wrapping_sub(value)) >= 0 {
         return Ok(());
     }
+    let outside = |&value: &i64| value as u64 >= bound as u64;
     match values.iter().position(outside) {
         None => Ok(()),
         Some(at) => Err(Error::Index { what, sample: at / per_sample, value: values[at], bound }),

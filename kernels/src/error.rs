@@ -234,12 +234,13 @@ pub(crate) fn expect_scratch(op: &'static str, want: usize, got: usize) -> Resul
 /// [`ErrorKind::Index`] for the first value outside.
 #[inline]
 pub(crate) fn expect_indices(op: &'static str, arg: &'static str, values: &[i64], bound: usize) -> Result<()> {
-    // A negative value becomes a huge unsigned one, so one comparison serves both ends.
-    let outside = |&value: &i64| value as u64 >= bound as u64;
-    // Without a branch for each value, since hardly ever one is outside.
-    if !values.iter().fold(false, |any, value| any | outside(value)) {
+    // A value is outside if its own sign is set or that of its distance from the last place: whole registers of them
+    // are looked at together, without a branch, since hardly ever one is outside.
+    let last = (bound as i64).wrapping_sub(1);
+    if values.iter().fold(0, |signs, &value| signs | value | last.wrapping_sub(value)) >= 0 {
         return Ok(());
     }
+    let outside = |&value: &i64| value as u64 >= bound as u64;
     match values.iter().position(outside) {
         None => Ok(()),
         Some(position) => Err(ErrorKind::Index { op, arg, position, value: values[position], bound }.into()),

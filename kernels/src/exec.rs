@@ -105,6 +105,7 @@ pub(crate) trait BlockKernel<const O: usize, const I: usize>: Copy + Send + Sync
 impl Exec {
     /// Runs `kernel` over blocks that all have the same length along `axis`, in pieces of a multiple of `grain` if the
     /// whole is worth `nanoseconds` of one core and more threads.
+    #[inline(always)]
     pub(crate) fn blocks<K: BlockKernel<O, I>, const O: usize, const I: usize>(
         &self,
         nanoseconds: usize,

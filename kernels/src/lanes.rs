@@ -19,11 +19,13 @@ mod short;
 
 pub(crate) use fold::{Fold, RUN, fold_columns, fold_runs, join};
 pub(crate) use map::map;
-pub(crate) use short::{Short, ShortRow, map_short_rows};
+pub(crate) use short::{Registers, Short, ShortRows, TOGETHER, map_short_rows};
 
 use crate::gemm::Accum;
-use crate::simd::Simd;
+use crate::simd::{Kernel, Simd};
 use crate::view::{Mat, MatMut};
+use map::MAX_LANES;
+use std::mem::MaybeUninit;
 
 /// Running sums along a row: four registers of the widest tier, enough to hide the latency of an addition.
 pub(crate) const VIRTUAL_LANES: usize = 64;
@@ -555,7 +557,8 @@ pub(crate) fn gather_rows<S: Simd>(s: S, mut y: MatMut<'_>, table: Mat<'_>, toke
     if y.is_empty() || dim == 0 {
         return;
     }
-    let context = y.cols() / dim;
+    let cols = y.cols();
+    let context = cols / dim;
     assert_eq!(tokens.len(), y.rows() * context);
     for (i, tokens) in tokens.chunks_exact(context).enumerate() {
         let start = row_mut(&mut y, i).start;
@@ -565,8 +568,12 @@ pub(crate) fn gather_rows<S: Simd>(s: S, mut y: MatMut<'_>, table: Mat<'_>, toke
             let to = start.wrapping_add(g * dim);
             let mut j = 0;
             if dim <= S::LANES {
-                // SAFETY: as below, in one register.
-                unsafe { s.store_head(to, dim, s.load_head(from, dim)) };
+                // SAFETY: as below, in one register; where the row goes on far enough all of it is written, the rest by
+                // the groups that follow.
+                unsafe {
+                    let x = s.load_head(from, dim);
+                    if cols - g * dim >= S::LANES { s.store(to, x) } else { s.store_head(to, dim, x) }
+                };
                 continue;
             }
             while j < dim {
@@ -580,14 +587,32 @@ pub(crate) fn gather_rows<S: Simd>(s: S, mut y: MatMut<'_>, table: Mat<'_>, toke
 
 /// Adds each group of `table.cols()` columns of `y` to the row of `table` that its token names, in the order of the
 /// tokens. `table` is rows `first..` of the whole; tokens outside it are passed over. Columns must be adjacent in both.
+/// `accum` says where the sums start.
 #[inline(always)]
-pub(crate) fn scatter_add_rows<S: Simd>(s: S, mut table: MatMut<'_>, first: usize, y: Mat<'_>, tokens: &[i64]) {
+pub(crate) fn scatter_add_rows<S: Simd>(
+    s: S,
+    mut table: MatMut<'_>,
+    accum: Accum,
+    first: usize,
+    y: Mat<'_>,
+    tokens: &[i64],
+) {
     let dim = table.cols();
-    if y.is_empty() || dim == 0 {
+    if dim == 0 {
         return;
     }
     let context = y.cols() / dim;
     assert_eq!(tokens.len(), y.rows() * context);
+    if S::LANES > 1 && dim <= S::LANES && table.rows() <= SMALL_TABLE {
+        scatter_add_small(s, table, accum, first, y, tokens);
+        return;
+    }
+    if accum == Accum::Replace {
+        map(s, [table.reborrow()], [], Zero);
+    }
+    if context == 0 {
+        return;
+    }
     for (i, tokens) in tokens.chunks_exact(context).enumerate() {
         let start = row(y, i).start;
         for (g, &token) in tokens.iter().enumerate() {
@@ -598,11 +623,6 @@ pub(crate) fn scatter_add_rows<S: Simd>(s: S, mut table: MatMut<'_>, first: usiz
             let from = start.wrapping_add(g * dim);
             let to = row_mut(&mut table, at).start;
             let mut j = 0;
-            if dim <= S::LANES {
-                // SAFETY: as below, in one register.
-                unsafe { s.store_head(to, dim, s.add(s.load_head(to, dim), s.load_head(from, dim))) };
-                continue;
-            }
             while j < dim {
                 // SAFETY: `from` and `to` have `dim` columns, in group `g` of row `i` and row `at` of the table.
                 unsafe {
@@ -615,104 +635,132 @@ pub(crate) fn scatter_add_rows<S: Simd>(s: S, mut table: MatMut<'_>, first: usiz
     }
 }
 
-/// Copies `src` into the upper left of `dst` and fills the rest of `dst` with zeros. The columns of `dst` must be
-/// adjacent; `src` may have any strides, and is transposed in registers where its rows are adjacent instead.
+/// Rows of a table that is summed on the stack.
+const SMALL_TABLE: usize = 64;
+
+/// [`scatter_add_rows`] of a small table with at most a register of columns, summed in whole registers on the stack: a
+/// load that follows a masked store of the same place waits for it to reach the cache.
 #[inline(always)]
-pub(crate) fn copy_padded<S: Simd>(s: S, mut dst: MatMut<'_>, src: Mat<'_>) {
+fn scatter_add_small<S: Simd>(s: S, mut table: MatMut<'_>, accum: Accum, first: usize, y: Mat<'_>, tokens: &[i64]) {
+    let (rows, dim) = (table.rows(), table.cols());
+    let Row { start: to, .. } = row_mut(&mut table, 0);
+    let mut sums = [const { MaybeUninit::<[f32; MAX_LANES]>::uninit() }; SMALL_TABLE];
+    for (r, sum) in sums[..rows].iter_mut().enumerate() {
+        let at = to.wrapping_offset(r as isize * table.row_stride());
+        // SAFETY: row `r` has `dim` columns, and a sum holds the widest register.
+        unsafe {
+            let start = if accum == Accum::Add { s.load_head(at, dim) } else { s.zero() };
+            s.store(sum.as_mut_ptr().cast(), start);
+        }
+    }
+    for (i, tokens) in tokens.chunks_exact((y.cols() / dim).max(1)).enumerate() {
+        let mut from = row(y, i).start;
+        for &token in tokens {
+            let at = (token as usize).wrapping_sub(first);
+            if at < rows {
+                let sum = sums[at].as_mut_ptr().cast();
+                // SAFETY: this group of row `i` has `dim` columns; the register of this sum was written above.
+                unsafe { s.store(sum, s.add(s.load(sum), s.load_head(from, dim))) };
+            }
+            from = from.wrapping_add(dim);
+        }
+    }
+    for (r, sum) in sums[..rows].iter().enumerate() {
+        let at = to.wrapping_offset(r as isize * table.row_stride());
+        // SAFETY: as for reading them.
+        unsafe { s.store_head(at, dim, s.load(sum.as_ptr().cast())) };
+    }
+}
+
+/// Copies `src` into the upper left of `dst`, whose columns must be adjacent. `src` may have any strides, and is transposed
+/// in registers where its rows are adjacent instead. Of a wider `dst` whole registers are written: what lies to the right
+/// of the copy is arbitrary.
+#[inline(always)]
+pub(crate) fn copy<S: Simd>(s: S, mut dst: MatMut<'_>, src: Mat<'_>) {
     debug_assert!(src.rows() <= dst.rows() && src.cols() <= dst.cols() && dst.is_adjacent());
-    let (rows, cols) = (src.rows(), src.cols());
+    let cols = src.cols();
     if src.row_stride() == 1 && !src.is_adjacent() {
         // The branch folds: one instance a tier.
-        match S::LANES {
-            16 => copy_transposed::<S, 16>(s, &mut dst, src),
-            8 => copy_transposed::<S, 8>(s, &mut dst, src),
-            _ => copy_transposed::<S, 1>(s, &mut dst, src),
-        }
-    } else {
-        for i in 0..rows {
-            let (from, to) = (row(src, i), row_mut(&mut dst, i).start);
-            // SAFETY: both rows have `cols` columns, and those of `dst` are adjacent.
-            unsafe {
-                if !src.is_adjacent() {
-                    gather(to, from.start, from.stride, cols);
-                    continue;
-                }
-                let mut j = 0;
-                while j + S::LANES <= cols {
-                    s.store(to.add(j), s.load(from.start.add(j)));
-                    j += S::LANES;
-                }
-                if j < cols {
-                    s.store_head(to.add(j), cols - j, s.load_head(from.start.add(j), cols - j));
-                }
+        return match S::LANES {
+            16 => copy_transposed::<S, 16>(s, dst, src),
+            8 => copy_transposed::<S, 8>(s, dst, src),
+            _ => copy_transposed::<S, 1>(s, dst, src),
+        };
+    }
+    for i in 0..src.rows() {
+        let (from, to) = (row(src, i), row_mut(&mut dst, i).start);
+        // SAFETY: both rows have `cols` columns, and those of `dst` are adjacent.
+        unsafe {
+            if !src.is_adjacent() {
+                gather(to, from.start, from.stride, cols);
+                continue;
             }
-        }
-    }
-    if (rows, cols) == (dst.rows(), dst.cols()) {
-        return;
-    }
-    for i in 0..dst.rows() {
-        let to = row_mut(&mut dst, i);
-        let mut j = if i < rows { cols } else { 0 };
-        while j < dst.cols() {
-            // SAFETY: row `i` of `dst` has `dst.cols()` adjacent columns.
-            unsafe { s.store_head(to.start.add(j), dst.cols() - j, s.zero()) };
-            j += S::LANES;
+            let mut j = 0;
+            while j + S::LANES <= cols {
+                s.store(to.add(j), s.load(from.start.add(j)));
+                j += S::LANES;
+            }
+            if j < cols {
+                s.store_head(to.add(j), cols - j, s.load_head(from.start.add(j), cols - j));
+            }
         }
     }
 }
 
-/// [`copy_padded`]'s copy for a `src` whose rows are adjacent, in `L x L` blocks, `L` being the lanes of a register.
+/// [`copy`] of a `src` whose rows are adjacent, `L` of its columns at a time, `L` being the lanes of a register.
 #[inline(always)]
-fn copy_transposed<S: Simd, const L: usize>(s: S, dst: &mut MatMut<'_>, src: Mat<'_>) {
+fn copy_transposed<S: Simd, const L: usize>(s: S, mut dst: MatMut<'_>, src: Mat<'_>) {
     debug_assert_eq!(L, S::LANES);
-    let (rows, cols) = (src.rows(), src.cols());
-    for j in (0..cols).step_by(L) {
-        for i in (0..rows).step_by(L) {
-            let from = src.as_ptr().wrapping_offset(j as isize * src.col_stride()).wrapping_add(i);
-            let to = row_mut(dst, i).start.wrapping_add(j);
-            let (height, width) = (L.min(rows - i), L.min(cols - j));
-            // SAFETY: `height` rows and `width` columns exist from `(i, j)` on, in `src` with adjacent rows and in `dst`
-            // with adjacent columns.
-            unsafe {
-                if height == L && width == L {
-                    transpose_block::<S, L, true>(s, to, dst.row_stride(), from, src.col_stride(), [L, L]);
-                } else {
-                    transpose_block::<S, L, false>(s, to, dst.row_stride(), from, src.col_stride(), [height, width]);
-                }
-            }
-        }
+    for j in (0..src.cols()).step_by(L) {
+        let strip = Strip::<L> {
+            from: src.as_ptr().wrapping_offset(j as isize * src.col_stride()),
+            from_stride: src.col_stride(),
+            to: row_mut(&mut dst, 0).start.wrapping_add(j),
+            to_stride: dst.row_stride(),
+            rows: src.rows(),
+            width: L.min(src.cols() - j),
+            room: L.min(dst.cols() - j),
+        };
+        s.vectorize(strip);
     }
 }
 
-/// One block of [`copy_transposed`]; `FULL` if it has `L` rows and columns.
-///
-/// # Safety
-/// `from` is readable for `width` columns `from_stride` apart, each of `height` adjacent elements; `to` is writable for
-/// `height` rows `to_stride` apart, each of `width` adjacent elements.
-#[inline(always)]
-unsafe fn transpose_block<S: Simd, const L: usize, const FULL: bool>(
-    s: S,
-    to: *mut f32,
-    to_stride: isize,
+/// A strip of [`copy_transposed`], and only made there.
+struct Strip<const L: usize> {
+    /// `width` columns, `from_stride` apart, each of `rows` adjacent elements.
     from: *const f32,
     from_stride: isize,
-    [height, width]: [usize; 2],
-) {
-    // Loops of constant length, so that the block stays in registers.
-    let mut block = [s.zero(); L];
-    for (c, lane) in block.iter_mut().enumerate() {
-        let at = from.wrapping_offset(c as isize * from_stride);
-        if FULL || c < width {
-            // SAFETY: as the caller says. A full register does without a mask.
-            *lane = unsafe { if FULL || height == L { s.load(at) } else { s.load_head(at, height) } };
+    /// `rows` rows, `to_stride` apart, each with `room` adjacent elements, at least as many as `width`.
+    to: *mut f32,
+    to_stride: isize,
+    rows: usize,
+    width: usize,
+    room: usize,
+}
+
+impl<const L: usize> Kernel for Strip<L> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { from, from_stride, mut to, to_stride, rows, width, room } = self;
+        // Columns past the last are the last again.
+        let mut columns = [from; L];
+        for (c, column) in columns.iter_mut().enumerate() {
+            *column = from.wrapping_offset(c.min(width - 1) as isize * from_stride);
         }
-    }
-    for (r, lane) in s.transpose(block).into_iter().enumerate() {
-        let at = to.wrapping_offset(r as isize * to_stride);
-        if FULL || r < height {
-            // SAFETY: as the caller says. A full register does without a mask.
-            unsafe { if FULL || width == L { s.store(at, lane) } else { s.store_head(at, width, lane) } };
+        for i in (0..rows).step_by(L) {
+            let height = L.min(rows - i);
+            let mut block = [s.zero(); L];
+            for (lane, column) in block.iter_mut().zip(&columns) {
+                // SAFETY: rows `i..i + height` of a column are adjacent.
+                *lane = unsafe { s.load_head(column.wrapping_add(i), height) };
+            }
+            for lane in s.transpose(block).into_iter().take(height) {
+                // SAFETY: there are `height` more rows, with room for `room` elements.
+                unsafe { s.store_head(to, room, lane) };
+                to = to.wrapping_offset(to_stride);
+            }
         }
     }
 }

@@ -76,6 +76,7 @@ impl Par {
 
     /// Into how many pieces work of `nanoseconds` is cut here and now: one outside a pool, and never so many that a
     /// piece would be smaller than the threshold.
+    #[inline]
     pub(crate) fn pieces(&self, nanoseconds: usize) -> usize {
         if self.threads == 1 || rayon::current_thread_index().is_none() {
             return 1;
@@ -84,9 +85,17 @@ impl Par {
     }
 
     /// Runs `f` over `work`, cut into pieces whose lengths are multiples of `grain` (but for the last).
+    #[inline(always)]
     pub(crate) fn run<W: Divide>(&self, nanoseconds: usize, grain: usize, work: W, f: impl Fn(W) + Sync) {
+        // Inlined as far as here, small work is not copied on its way to the kernel.
+        if self.pieces(nanoseconds) == 1 { f(work) } else { self.run_split(nanoseconds, grain, work, &f) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn run_split<W: Divide>(&self, nanoseconds: usize, grain: usize, work: W, f: &(impl Fn(W) + Sync)) {
         let pieces = self.pieces(nanoseconds).min(work.len().div_ceil(grain));
-        if pieces <= 1 { f(work) } else { self.split(pieces, grain, work, &f) }
+        if pieces <= 1 { f(work) } else { self.split(pieces, grain, work, f) }
     }
 
     fn split<W: Divide>(&self, pieces: usize, grain: usize, work: W, f: &(impl Fn(W) + Sync)) {

@@ -124,6 +124,12 @@ fn piece_scratch(m: usize, k: usize, n: usize) -> usize {
 /// If the shapes do not match or `scratch` is too short; then nothing is written.
 pub fn gemm(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, scratch: &mut [f32]) -> Result<()> {
     check("gemm", exec, c.as_mat(), a, b, scratch)?;
+    into_any(exec, c, accum, a, b, scratch);
+    Ok(())
+}
+
+/// [`gemm`] past the door.
+pub(crate) fn into_any(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, scratch: &mut [f32]) {
     if c.cols() == 1 || c.col_stride() == 1 {
         product(exec, c, accum, a, b, Epilogue::Store, Done, scratch);
     } else if c.row_stride() == 1 && c.rows() > 1 {
@@ -131,7 +137,6 @@ pub fn gemm(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, sc
     } else {
         scattered(exec, c, accum, a, b, scratch);
     }
-    Ok(())
 }
 
 /// Checks the shapes and the scratch of a product.
@@ -280,7 +285,7 @@ impl<F: Finish> Kernel for Product<'_, F> {
         let mut b = b;
         if turn {
             // A small `B` is turned once, whole.
-            s.vectorize(Turn { dst: MatMut::from_prefix(turned, k, stride).cols_in(0..n), src: b });
+            s.vectorize(Turn { dst: MatMut::from_prefix(turned, k, stride), src: b });
             b = Mat::from_prefix(turned, k, stride).cols_in(0..n);
         }
         if vector || (direct && b.is_adjacent()) {
@@ -314,7 +319,7 @@ impl Kernel for Turn<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        lanes::copy_padded(s, self.dst, self.src);
+        lanes::copy(s, self.dst, self.src);
     }
 }
 
@@ -350,7 +355,7 @@ impl Kernel for Packed<'_> {
                     let mut a = a.rows_in(rows.clone()).cols_in(depth.clone());
                     if !a.is_adjacent() {
                         let mut copy = MatMut::from_prefix(a_space, depth.len(), rows.len());
-                        lanes::copy_padded(s, copy.reborrow(), a.t());
+                        lanes::copy(s, copy.reborrow(), a.t());
                         a = Mat::from_prefix(a_space, depth.len(), rows.len()).t();
                     }
                     let mut rest = c.reborrow().rows_in(rows).cols_in(cols.clone());
@@ -376,6 +381,6 @@ fn pack_panels<S: Simd>(s: S, space: &mut [f32], block: Mat<'_>) {
     for (q, first) in (0..cols).step_by(PANEL).enumerate() {
         let width = PANEL.min(cols - first);
         let panel = MatMut::from_prefix(&mut space[q * depth * PANEL..], depth, PANEL).cols_in(0..width);
-        lanes::copy_padded(s, panel, block.cols_in(first..first + width));
+        lanes::copy(s, panel, block.cols_in(first..first + width));
     }
 }

@@ -7,7 +7,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::{Map, copy_padded};
+use super::{Map, copy};
 use crate::simd::{Kernel, Simd};
 use crate::view::{Mat, MatMut};
 
@@ -141,7 +141,7 @@ unsafe fn map_tile<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
 unsafe fn stage<S: Simd>(s: S, from: Block<*const f32>, shape: [usize; 2], tile: &mut Tile) -> Block<*mut f32> {
     let first = tile.as_mut_ptr().cast::<f32>();
     let row = shape[1] as isize;
-    // SAFETY: as the caller says; `copy_padded` writes every element and reads none of the tile.
+    // SAFETY: as the caller says; `copy` writes every element and reads none of the tile.
     unsafe {
         let dst = MatMut::from_parts(first, shape, [row, 1]);
         let src = Mat::from_parts(from.first, shape, [from.row, from.col]);
@@ -150,7 +150,7 @@ unsafe fn stage<S: Simd>(s: S, from: Block<*const f32>, shape: [usize; 2], tile:
     Block { first, row, col: 1 }
 }
 
-/// [`copy_padded`] in a shell of its own: one instance a tier, not one an operation.
+/// [`copy`] in a shell of its own: one instance a tier, not one an operation.
 pub(super) struct CopyBlock<'a> {
     pub(super) dst: MatMut<'a>,
     pub(super) src: Mat<'a>,
@@ -160,7 +160,7 @@ impl Kernel for CopyBlock<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        copy_padded(s, self.dst, self.src);
+        copy(s, self.dst, self.src);
     }
 }
 

@@ -47,7 +47,7 @@ macro_rules! functions {
 functions! {
     Exp exp, [1.0, 1.5], f64::exp;
     Ln ln, [1.0, 1.5], f64::ln;
-    Tanh tanh, [1.1, 2.0], f64::tanh;
+    Tanh tanh, [1.2, 2.0], f64::tanh;
     Sigmoid sigmoid, [2.5, 3.5], |x| if x < 0.0 { x.exp() / (1.0 + x.exp()) } else { 1.0 / (1.0 + (-x).exp()) };
     Sin sin, [1.5, 2.5], f64::sin;
     Cos cos, [1.5, 2.5], f64::cos;

@@ -3,7 +3,7 @@
 use super::sigmoid::Sigmoid;
 use super::tanh::Tanh;
 use super::unary::{self, Unary};
-use crate::error::{Result, expect_shape};
+use crate::error::Result;
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::gemm::Slope;
 use crate::lanes::{self, Map};
@@ -70,7 +70,7 @@ impl Activation {
 /// # Errors
 /// If the shapes differ.
 pub fn forward(exec: &Exec, y: MatMut<'_>, x: Mat<'_>, activation: Activation) -> Result<()> {
-    expect_shape("activation::forward", "y", &[x.rows(), x.cols()], &[y.rows(), y.cols()])?;
+    y.expect_size("activation::forward", "y", x.rows(), x.cols())?;
     struct Call<'a, 'b>(&'b Exec, MatMut<'a>, Mat<'a>);
     impl WithActivation for Call<'_, '_> {
         fn call<F: Unary>(self, f: F) {
@@ -88,8 +88,8 @@ pub fn forward(exec: &Exec, y: MatMut<'_>, x: Mat<'_>, activation: Activation) -
 /// If the shapes differ.
 pub fn backward(exec: &Exec, dx: MatMut<'_>, dy: Mat<'_>, y: Mat<'_>, activation: Activation) -> Result<()> {
     const OP: &str = "activation::backward";
-    expect_shape(OP, "dy", &[y.rows(), y.cols()], &[dy.rows(), dy.cols()])?;
-    expect_shape(OP, "dx", &[y.rows(), y.cols()], &[dx.rows(), dx.cols()])?;
+    dy.expect_size(OP, "dy", y.rows(), y.cols())?;
+    dx.expect_size(OP, "dx", y.rows(), y.cols())?;
     struct Call<'a, 'b>(&'b Exec, MatMut<'a>, [Mat<'a>; 2]);
     impl WithActivation for Call<'_, '_> {
         fn call<F: Unary>(self, f: F) {

@@ -354,8 +354,7 @@ struct Affine<F> {
 impl<F: Unary> ColMap<1, 4, 1> for Affine<F> {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, [x]: [S::F32; 1], [mean, inv_std, gamma, beta]: [S::F32; 4]) -> [S::F32; 1] {
-        let xhat = s.mul(s.sub(x, mean), inv_std);
-        [self.f.forward(s, s.fma(gamma, xhat, beta))]
+        [self.f.forward(s, s.fma(s.sub(x, mean), s.mul(gamma, inv_std), beta))]
     }
 }
 
@@ -385,7 +384,7 @@ impl<F: Unary> BlockKernel<5, 5> for Backward<F> {
             let (dy, x, gamma) = (dy.cols_in(cols.clone()), x.cols_in(cols.clone()), gamma.cols_in(cols.clone()));
             let (mean, inv_std) = (mean.cols_in(cols.clone()), inv_std.cols_in(cols));
             let sums = [sum_dy.reborrow(), sum_dy_xhat.reborrow()];
-            lanes::fold_cols(s, sums, [dy, x], [mean, inv_std], GradSums, lanes::Totals);
+            lanes::fold_cols(s, sums, [dy, x], [mean, inv_std], GradSums, GradSums);
             let sums = [sum_dy.as_mat(), sum_dy_xhat.as_mat()];
             lanes::map(s, [dbeta, dgamma], sums, lanes::Collect(self.accum));
             let params = [mean, inv_std, gamma, sums[0], sums[1]];
@@ -410,21 +409,28 @@ impl<F: Unary> ColMap<2, 5, 1> for InputGrad<F> {
         let scale = s.mul(gamma, inv_std);
         let mean_dy = s.div(sum_dy, s.splat(self.rows));
         let mean_dy_xhat = s.div(sum_dy_xhat, s.splat(self.divisor));
-        let xhat = s.mul(s.sub(x, mean), inv_std);
-        let dx = s.mul(scale, s.fnma(xhat, mean_dy_xhat, s.sub(dy, mean_dy)));
+        // All but the last line is the same for every row.
+        let slope = s.mul(s.mul(scale, inv_std), mean_dy_xhat);
+        let dx = s.fnma(s.sub(x, mean), slope, s.mul(scale, s.sub(dy, mean_dy)));
         [self.through.backward(s, dx, x)]
     }
 }
 
-/// `Σ dy` and `Σ dy·x̂`.
+/// `Σ dy` and `Σ dy·x̂`, which is `inv_std·Σ dy·(x - mean)`.
 #[derive(Clone, Copy)]
 struct GradSums;
 
 impl ColFold<2, 2, 2> for GradSums {
     #[inline(always)]
-    fn step<S: Simd>(self, s: S, acc: [S::F32; 2], [dy, x]: [S::F32; 2], [mean, inv_std]: [S::F32; 2]) -> [S::F32; 2] {
-        let xhat = s.mul(s.sub(x, mean), inv_std);
-        [s.add(acc[0], dy), s.fma(dy, xhat, acc[1])]
+    fn step<S: Simd>(self, s: S, acc: [S::F32; 2], [dy, x]: [S::F32; 2], [mean, _]: [S::F32; 2]) -> [S::F32; 2] {
+        [s.add(acc[0], dy), s.fma(dy, s.sub(x, mean), acc[1])]
+    }
+}
+
+impl ColMap<2, 2, 2> for GradSums {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [dy, dy_distance]: [S::F32; 2], [_, inv_std]: [S::F32; 2]) -> [S::F32; 2] {
+        [dy, s.mul(dy_distance, inv_std)]
     }
 }
 

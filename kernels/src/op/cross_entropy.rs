@@ -12,7 +12,7 @@
 
 use crate::error::{ErrorKind, Result, expect_indices, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
-use crate::lanes::{self, Map, RowFold, Short, ShortRow};
+use crate::lanes::{self, Map, Registers, RowFold, Short, ShortRows, TOGETHER};
 use crate::math;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut};
@@ -225,20 +225,27 @@ struct ShortGradient<'a> {
     terms: &'a mut Terms,
 }
 
-impl ShortRow for ShortGradient<'_> {
+impl ShortRows for ShortGradient<'_> {
     #[inline(always)]
-    fn eval<S: Simd, const N: usize>(&mut self, s: S, i: usize, row: Short<S, N>) -> [S::F32; N] {
-        let max = row.max();
-        let mut e = row.x;
-        for e in &mut e {
-            *e = math::exp(s, s.sub(*e, s.splat(max)));
+    fn eval<S: Simd, const N: usize>(&mut self, s: S, i: [usize; TOGETHER], rows: Short<S, N>) -> Registers<S, N> {
+        // Where there is a NaN the maximum is anything, and the sum is NaN all the same.
+        let maxima = s.quarters(rows.maxima());
+        let mut e = rows.x;
+        for (e, max) in e.iter_mut().zip(maxima) {
+            for e in e {
+                *e = math::exp(s, s.sub(*e, max));
+            }
         }
-        let sum = row.with(e).sum();
-        let scale = s.splat(self.dloss / sum);
-        for e in &mut e {
-            *e = s.mul(*e, scale);
+        let sums = rows.with(e).sums();
+        let scales = s.quarters(s.div(s.splat(self.dloss), sums));
+        for (e, scale) in e.iter_mut().zip(scales) {
+            for e in e {
+                *e = s.mul(*e, scale);
+            }
         }
-        (self.terms.sums[i], self.terms.shifts[i]) = (sum, max);
+        for (i, (sum, max)) in i.into_iter().zip(s.quarters(sums).into_iter().zip(maxima)) {
+            (self.terms.sums[i], self.terms.shifts[i]) = (s.first(sum), s.first(max));
+        }
         e
     }
 }

@@ -3,7 +3,7 @@
 //! Picking rows is a product with one-hot rows, so backward is the transposed product: each row of `dy` is added to
 //! the row its token picked, and a token that was picked twice gets both.
 
-use crate::error::{ErrorKind, Result, expect_indices, expect_shape};
+use crate::error::{ErrorKind, Result, expect_indices};
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::gemm::Accum;
 use crate::lanes;
@@ -51,7 +51,7 @@ fn check(
         let want = y.rows() * y.cols().checked_div(table.cols()).unwrap_or(0);
         return Err(ErrorKind::Length { op, arg: "tokens", want, got: tokens.len() }.into());
     }
-    expect_shape(op, y_name, &[y.rows(), context * table.cols()], &[y.rows(), y.cols()])?;
+    y.expect_size(op, y_name, y.rows(), context * table.cols())?;
     expect_indices(op, "tokens", tokens, table.rows())?;
     Ok(context)
 }
@@ -80,10 +80,7 @@ struct Backward<'a> {
 
 impl BlockKernel<1, 0> for Backward<'_> {
     #[inline(always)]
-    fn run<S: Simd>(self, s: S, start: usize, [mut dtable]: [MatMut<'_>; 1], _: [Mat<'_>; 0]) {
-        if self.accum == Accum::Replace {
-            lanes::map(s, [dtable.reborrow()], [], lanes::Zero);
-        }
-        lanes::scatter_add_rows(s, dtable, start, self.dy, self.tokens);
+    fn run<S: Simd>(self, s: S, start: usize, [dtable]: [MatMut<'_>; 1], _: [Mat<'_>; 0]) {
+        lanes::scatter_add_rows(s, dtable, self.accum, start, self.dy, self.tokens);
     }
 }

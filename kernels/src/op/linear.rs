@@ -1,5 +1,6 @@
 //! A linear layer: `y = x·w + b` with `x` of `batch x inputs`, `w` of `inputs x outputs` and `b` of `1 x outputs`. Inputs
-//! are multiplied from the left, as in the notebook; PyTorch's `Linear.weight` is `w.t()`.
+//! are multiplied from the left, as in the notebook; PyTorch's `Linear.weight` is `w.t()`. For inputs of any rank and
+//! weights as PyTorch has them, see [`view`].
 //!
 //! Each element of `y` is `Σ x[i, p]·w[p, j] + b[j]`, so
 //!
@@ -9,9 +10,10 @@
 //! db = Σ dy         over the batch: the bias was broadcast over it
 //! ```
 
+
 use super::activation::{Activation, WithActivation};
 use super::unary::{self, Unary};
-use crate::error::{Result, expect_scratch, expect_shape};
+use crate::error::{Result, expect_scratch};
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::gemm::{self, Accum, Done, Epilogue, Then};
 use crate::lanes::{self, Map};
@@ -39,7 +41,7 @@ pub fn scratch_len(exec: &Exec, batch: usize, inputs: usize, outputs: usize) -> 
 /// `y = activation(x·w + b)`; the columns of `y` and `b` must be adjacent.
 ///
 /// # Errors
-/// If the shapes do not match, if columns are not adjacent, or if `scratch` is shorter than [`scratch_len`].
+/// If the shapes do not match, if columns are not adjacent, or if `scratch` is too short; [`scratch_len`] is enough.
 pub fn forward(
     exec: &Exec,
     y: MatMut<'_>,
@@ -50,9 +52,9 @@ pub fn forward(
     scratch: &mut [f32],
 ) -> Result<()> {
     const OP: &str = "linear::forward";
-    expect_shape(OP, "w", &[x.cols(), w.cols()], &[w.rows(), w.cols()])?;
-    expect_shape(OP, "y", &[x.rows(), w.cols()], &[y.rows(), y.cols()])?;
-    expect_scratch(OP, scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
+    w.expect_size(OP, "w", x.cols(), w.cols())?;
+    y.expect_size(OP, "y", x.rows(), w.cols())?;
+    expect_scratch(OP, gemm::scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
     y.expect_adjacent(OP, "y")?;
     let b = check_bias(OP, "b", b, w.cols())?;
     if activation == Activation::Identity {
@@ -88,10 +90,10 @@ pub fn backward_input(
     scratch: &mut [f32],
 ) -> Result<()> {
     const OP: &str = "linear::backward_input";
-    expect_shape(OP, "w", &[x.cols(), w.cols()], &[w.rows(), w.cols()])?;
-    expect_shape(OP, "dy", &[x.rows(), w.cols()], &[dy.rows(), dy.cols()])?;
-    expect_shape(OP, "dx", &[x.rows(), x.cols()], &[dx.rows(), dx.cols()])?;
-    expect_scratch(OP, scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
+    w.expect_size(OP, "w", x.cols(), w.cols())?;
+    dy.expect_size(OP, "dy", x.rows(), w.cols())?;
+    dx.expect_size(OP, "dx", x.rows(), x.cols())?;
+    expect_scratch(OP, gemm::scratch_len(exec, x.rows(), w.cols(), w.rows()), scratch.len())?;
     dx.expect_adjacent(OP, "dx")?;
     let epilogue = match through.slope() {
         None => Epilogue::Store,
@@ -105,8 +107,8 @@ pub fn backward_input(
     Ok(())
 }
 
-/// `dw (+)= xᵀ·dy` and `db (+)= Σ dy`; `accum` says what happens to their old contents. The columns of `dw`, `db` and
-/// `dy` must be adjacent (for one output: the rows of `dw`).
+/// `dw (+)= xᵀ·dy` and `db (+)= Σ dy`; `accum` says what happens to their old contents. The columns of `db` and `dy`
+/// must be adjacent, and those of `dw`; or else the rows of `dw`, as for one output, and the columns of `x`.
 ///
 /// # Errors
 /// As [`forward`].
@@ -120,14 +122,10 @@ pub fn backward_params(
 ) -> Result<()> {
     const OP: &str = "linear::backward_params";
     let Grads { dw, db } = grads;
-    check_params(OP, exec, dw.as_mat(), "dw", dy, x, scratch)?;
+    let turned = check_params(OP, exec, dw.as_mat(), "dw", dy, x, scratch)?;
     let db = check_bias_mut(OP, "db", db, dy.cols())?;
-    if dw.cols() == 1 {
-        // One chain in the order of the batch, as for more outputs: the product of the transposes has many columns.
-        gemm::product(exec, dw.t(), accum, dy.t(), x, Epilogue::Store, Done, scratch);
-    } else {
-        gemm::product(exec, dw, accum, x.t(), dy, Epilogue::Store, Done, scratch);
-    }
+    let (dw, a, b) = if turned { (dw.t(), dy.t(), x) } else { (dw, x.t(), dy) };
+    gemm::product(exec, dw, accum, a, b, Epilogue::Store, Done, scratch);
     if let Some(db) = db {
         sum_rows(exec, db, dy, lanes::Collect(accum), scratch);
     }
@@ -135,8 +133,7 @@ pub fn backward_params(
 }
 
 /// Plain gradient descent without writing the gradients down: `w -= lr·xᵀ·dy` and `b -= lr·Σ dy`, the same bits as
-/// [`backward_params`] and [`sgd::update`] one after the other. For one output the columns
-/// of `x` must be adjacent too.
+/// [`backward_params`] and [`sgd::update`] one after the other.
 ///
 /// # Errors
 /// As [`backward_params`].
@@ -150,20 +147,12 @@ pub fn backward_sgd(
     scratch: &mut [f32],
 ) -> Result<()> {
     const OP: &str = "linear::backward_sgd";
-    check_params(OP, exec, w.as_mat(), "w", dy, x, scratch)?;
-    if w.cols() == 1 {
-        // Here `x` is the operand that is read by registers, and a product in place cannot copy it first.
-        x.expect_adjacent(OP, "x")?;
-    }
-    let b = check_bias_mut(OP, "b", b, dy.cols())?;
-    let update = Epilogue::Sgd { lr };
-    if w.cols() == 1 {
-        gemm::product(exec, w.t(), Accum::Replace, dy.t(), x, update, Done, scratch);
-    } else {
-        gemm::product(exec, w, Accum::Replace, x.t(), dy, update, Done, scratch);
-    }
-    if let Some(b) = b {
-        sum_rows(exec, b, dy, sgd::Plain { lr }, scratch);
+    let turned = check_params(OP, exec, w.as_mat(), "w", dy, x, scratch)?;
+    let bias = check_bias_mut(OP, "b", b, dy.cols())?;
+    let (w, a, b) = if turned { (w.t(), dy.t(), x) } else { (w, x.t(), dy) };
+    gemm::product(exec, w, Accum::Replace, a, b, Epilogue::Sgd { lr }, Done, scratch);
+    if let Some(bias) = bias {
+        sum_rows(exec, bias, dy, sgd::Plain { lr }, scratch);
     }
     Ok(())
 }
@@ -186,7 +175,9 @@ impl<F: Map<1, 1>> BlockKernel<2, 1> for SumRows<F> {
     }
 }
 
-/// Checks what the passes to the parameters have in common; `w` is the weights or their gradient, named `arg`.
+/// Checks what the passes to the parameters have in common; `w` is the weights or their gradient, named `arg`. Returns
+/// whether its columns are to be computed as rows: they are what lies adjacent, or there is only one. Each element is one
+/// chain in the order of the batch either way.
 fn check_params(
     op: &'static str,
     exec: &Exec,
@@ -195,18 +186,27 @@ fn check_params(
     dy: Mat<'_>,
     x: Mat<'_>,
     scratch: &[f32],
-) -> Result<()> {
-    expect_shape(op, arg, &[x.cols(), dy.cols()], &[w.rows(), w.cols()])?;
-    expect_shape(op, "dy", &[x.rows(), dy.cols()], &[dy.rows(), dy.cols()])?;
-    expect_scratch(op, scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
+) -> Result<bool> {
+    w.expect_size(op, arg, x.cols(), dy.cols())?;
+    dy.expect_size(op, "dy", x.rows(), dy.cols())?;
+    let turned = w.cols() == 1 || (!w.is_adjacent() && w.t().is_adjacent());
+    let (m, n) = if turned { (w.cols(), w.rows()) } else { (w.rows(), w.cols()) };
+    let want = gemm::scratch_len(exec, m, x.rows(), n).max(w.cols());
+    expect_scratch(op, want, scratch.len())?;
     dy.expect_adjacent(op, "dy")?;
-    if w.cols() == 1 { w.t().expect_adjacent(op, arg) } else { w.expect_adjacent(op, arg) }
+    if turned {
+        // Here `x` is the operand that is read by registers.
+        x.expect_adjacent(op, "x")?;
+        w.t().expect_adjacent(op, arg)?;
+    } else {
+        w.expect_adjacent(op, arg)?;
+    }
+    Ok(turned)
 }
 
 fn check_bias<'a>(op: &'static str, arg: &'static str, b: Option<Mat<'a>>, outputs: usize) -> Result<Option<Mat<'a>>> {
     if let Some(b) = b {
-        expect_shape(op, arg, &[1, outputs], &[b.rows(), b.cols()])?;
-        b.expect_adjacent(op, arg)?;
+        b.expect(op, arg, 1, outputs)?;
     }
     Ok(b)
 }

@@ -48,6 +48,15 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// True in the first `n` lanes; in all of them if `n >= LANES`.
     fn head(self, n: usize) -> Self::Mask;
 
+    /// True in lane `i` alone; nowhere if `i >= LANES`.
+    #[inline(always)]
+    fn lane(self, i: usize) -> Self::Mask {
+        let lanes: [f32; 16] = std::array::from_fn(|lane| if lane == i { 0.0 } else { 1.0 });
+        const { assert!(Self::LANES <= 16) };
+        // SAFETY: the array holds the widest register.
+        self.eq(unsafe { self.load(lanes.as_ptr()) }, self.zero())
+    }
+
     /// Reads `LANES` floats.
     ///
     /// # Safety
@@ -130,6 +139,44 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The [`max`](Simd::max) of all lanes, folding halves as [`fold_add`](Simd::fold_add) does, the lower half first.
     fn fold_max(self, a: Self::F32) -> f32;
 
+    /// [`fold_add`](Simd::fold_add) of four registers, the result of each throughout its quarter of the lanes; for
+    /// tiers of at least four lanes.
+    #[inline(always)]
+    fn fold_add4(self, x: [Self::F32; 4]) -> Self::F32 {
+        self.in_quarters(x.map(|x| self.fold_add(x)))
+    }
+    /// [`fold_max`](Simd::fold_max) of four registers, as [`fold_add4`](Simd::fold_add4).
+    #[inline(always)]
+    fn fold_max4(self, x: [Self::F32; 4]) -> Self::F32 {
+        self.in_quarters(x.map(|x| self.fold_max(x)))
+    }
+    /// Four numbers, each throughout its quarter of the lanes.
+    #[inline(always)]
+    fn in_quarters(self, x: [f32; 4]) -> Self::F32 {
+        const { assert!(Self::LANES <= 16) };
+        let lanes: [f32; 16] = std::array::from_fn(|i| x[(4 * i / Self::LANES).min(3)]);
+        // SAFETY: the array holds the widest register.
+        unsafe { self.load(lanes.as_ptr()) }
+    }
+    /// The first lane of each quarter, in all lanes of a register of its own.
+    #[inline(always)]
+    fn quarters(self, x: Self::F32) -> [Self::F32; 4] {
+        let mut lanes = [0.0; 16];
+        const { assert!(Self::LANES <= 16) };
+        // SAFETY: the array holds the widest register.
+        unsafe { self.store(lanes.as_mut_ptr(), x) };
+        std::array::from_fn(|i| self.splat(lanes[i * Self::LANES / 4]))
+    }
+
+    /// The first lane.
+    #[inline(always)]
+    fn first(self, a: Self::F32) -> f32 {
+        let mut first = 0.0;
+        // SAFETY: one lane is written, to one float.
+        unsafe { self.store_head(&raw mut first, 1, a) };
+        first
+    }
+
     /// True where NaN.
     #[inline(always)]
     fn is_nan(self, a: Self::F32) -> Self::Mask {
@@ -211,7 +258,7 @@ macro_rules! isas {
             }
 
             /// Runs `kernel` compiled for this tier.
-            #[inline]
+            #[inline(always)]
             pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
                 match self.0 { $($(#[$meta])* Tier::$variant(token) => token.vectorize(kernel),)* }
             }

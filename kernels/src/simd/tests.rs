@@ -319,8 +319,48 @@ impl Kernel for Masks {
             assert_eq!(truths(s, s.head(n)), want, "head({n})");
             let want: Vec<bool> = want.into_iter().map(|truth| !truth).collect();
             assert_eq!(truths(s, s.not(s.head(n))), want, "not head({n})");
+            let want: Vec<bool> = (0..S::LANES).map(|lane| lane == n).collect();
+            assert_eq!(truths(s, s.lane(n)), want, "lane({n})");
         }
     }
+}
+
+/// Four registers at a time give the bits that each gives alone.
+#[derive(Clone, Copy)]
+struct Quarters;
+
+impl Kernel for Quarters {
+    type Output = ();
+    fn run<S: Simd>(self, s: S) {
+        if S::LANES < 4 {
+            return;
+        }
+        let mut random = Random::new(5);
+        for _ in 0..200 {
+            let numbers: Vec<f32> = (0..4 * S::LANES).map(|_| random.unit() * 1e3).collect();
+            let rows: [S::F32; 4] = std::array::from_fn(|r| vector(s, &numbers[r * S::LANES..][..S::LANES]));
+            let all = |x: f32| vec![x.to_bits(); S::LANES];
+            let sums = s.quarters(s.fold_add4(rows)).map(|x| bits(s, x));
+            assert_eq!(sums, rows.map(|row| all(s.fold_add(row))), "fold_add4");
+            let greatest = s.quarters(s.fold_max4(rows)).map(|x| bits(s, x));
+            assert_eq!(greatest, rows.map(|row| all(s.fold_max(row))), "fold_max4");
+            let four = [numbers[0], numbers[1], numbers[2], numbers[3]];
+            assert_eq!(s.quarters(s.in_quarters(four)).map(|x| bits(s, x)), four.map(all), "in_quarters");
+            assert_eq!(rows.map(|row| s.first(row)), std::array::from_fn(|r| numbers[r * S::LANES]), "first");
+        }
+    }
+}
+
+fn bits<S: Simd>(s: S, x: S::F32) -> Vec<u32> {
+    let mut lanes = vec![0.0; S::LANES];
+    // SAFETY: there is room for a register.
+    unsafe { s.store(lanes.as_mut_ptr(), x) };
+    lanes.into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn four_registers_fold_as_one_does() {
+    on_every_tier("four_registers_fold_as_one_does", Quarters);
 }
 
 #[test]

@@ -32,6 +32,31 @@ macro_rules! fold4 {
     }};
 }
 
+/// Four registers of eight lanes folded together: halves, then pairs, then neighbours.
+macro_rules! fold4x8 {
+    ($x:expr, $op:ident) => {{
+        // The second and third change places, for the shuffle within 128 bits puts them so.
+        let [a, c, b, d] = $x;
+        let ab = $op(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
+        let cd = $op(_mm256_permute2f128_ps::<0x20>(c, d), _mm256_permute2f128_ps::<0x31>(c, d));
+        let pairs =
+            $op(_mm256_shuffle_ps::<0b01_00_01_00>(ab, cd), _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
+        $op(_mm256_moveldup_ps(pairs), _mm256_movehdup_ps(pairs))
+    }};
+}
+
+/// Four registers of sixteen lanes folded together: halves, quarters, then within each quarter.
+macro_rules! fold4x16 {
+    ($x:expr, $op:ident) => {{
+        let [a, b, c, d] = $x;
+        let ab = $op(_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b));
+        let cd = $op(_mm512_shuffle_f32x4::<0b01_00_01_00>(c, d), _mm512_shuffle_f32x4::<0b11_10_11_10>(c, d));
+        let four = $op(_mm512_shuffle_f32x4::<0b10_00_10_00>(ab, cd), _mm512_shuffle_f32x4::<0b11_01_11_01>(ab, cd));
+        let two = $op(four, _mm512_permute_ps::<0b01_00_11_10>(four));
+        $op(_mm512_moveldup_ps(two), _mm512_movehdup_ps(two))
+    }};
+}
+
 /// AVX2 with FMA.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
@@ -47,6 +72,9 @@ const SIGN: f32 = -0.0;
 
 /// A window of eight into this, starting at `8 - n`, has its first `n` lanes set.
 static HEADS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+/// A window of eight into this, starting at `8 - i`, has lane `i` set.
+static LANE: [i32; 16] = [0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0, 0];
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
@@ -86,6 +114,13 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn head(self, n: usize) -> __m256 {
         let window = &HEADS[8 - n.min(8)..][..8];
+        // SAFETY: the token proves the features; `window` is eight readable integers.
+        unsafe { _mm256_castsi256_ps(_mm256_loadu_si256(window.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn lane(self, i: usize) -> __m256 {
+        let window = &LANE[8 - i.min(8)..][..8];
         // SAFETY: the token proves the features; `window` is eight readable integers.
         unsafe { _mm256_castsi256_ps(_mm256_loadu_si256(window.as_ptr().cast())) }
     }
@@ -212,6 +247,18 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    fn first(self, a: __m256) -> f32 {
+        intrinsics!(_mm256_cvtss_f32(a))
+    }
+    #[inline(always)]
+    fn fold_add4(self, x: [__m256; 4]) -> __m256 {
+        intrinsics!(fold4x8!(x, _mm256_add_ps))
+    }
+    #[inline(always)]
+    fn fold_max4(self, x: [__m256; 4]) -> __m256 {
+        intrinsics!(fold4x8!(x, _mm256_max_ps))
+    }
+    #[inline(always)]
     fn fold_max(self, a: __m256) -> f32 {
         intrinsics! {
             let four = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps::<1>(a));
@@ -279,6 +326,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn head(self, n: usize) -> __mmask16 {
         head16(n)
+    }
+
+    #[inline(always)]
+    fn lane(self, i: usize) -> __mmask16 {
+        if i < 16 { 1 << i } else { 0 }
     }
 
     #[inline(always)]
@@ -389,6 +441,36 @@ impl Simd for Avx512 {
             let eight = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps::<1>(a));
             let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             fold4!(four, _mm_add_ps, _mm_add_ss)
+        }
+    }
+    #[inline(always)]
+    fn first(self, a: __m512) -> f32 {
+        intrinsics!(_mm512_cvtss_f32(a))
+    }
+    #[inline(always)]
+    fn fold_add4(self, x: [__m512; 4]) -> __m512 {
+        intrinsics!(fold4x16!(x, _mm512_add_ps))
+    }
+    #[inline(always)]
+    fn fold_max4(self, x: [__m512; 4]) -> __m512 {
+        intrinsics!(fold4x16!(x, _mm512_max_ps))
+    }
+    #[inline(always)]
+    fn in_quarters(self, [a, b, c, d]: [f32; 4]) -> __m512 {
+        intrinsics! {
+            let quarter = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+            _mm512_permutexvar_ps(quarter, _mm512_castps128_ps512(_mm_setr_ps(a, b, c, d)))
+        }
+    }
+    #[inline(always)]
+    fn quarters(self, x: __m512) -> [__m512; 4] {
+        intrinsics! {
+            [
+                _mm512_shuffle_f32x4::<0b00_00_00_00>(x, x),
+                _mm512_shuffle_f32x4::<0b01_01_01_01>(x, x),
+                _mm512_shuffle_f32x4::<0b10_10_10_10>(x, x),
+                _mm512_shuffle_f32x4::<0b11_11_11_11>(x, x),
+            ]
         }
     }
     #[inline(always)]

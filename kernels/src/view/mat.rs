@@ -280,16 +280,26 @@ macro_rules! shared {
             self.raw.cols <= 1 || self.raw.col_stride == 1
         }
 
+        /// Checks the shape.
+        ///
+        /// # Errors
+        /// [`ErrorKind::Shape`] if it is another.
+        #[inline(always)]
+        pub(crate) fn expect_size(&self, op: &'static str, arg: &'static str, rows: usize, cols: usize) -> Result<()> {
+            // Numbers, not arrays of them: an array that was just stored in halves is slow to read as a whole.
+            if self.raw.rows == rows && self.raw.cols == cols {
+                return Ok(());
+            }
+            expect_shape(op, arg, &[rows, cols], &[self.raw.rows, self.raw.cols])
+        }
+
         /// Checks the shape, and that the elements of each row follow each other.
         ///
         /// # Errors
         /// [`ErrorKind::Shape`] or [`ErrorKind::Adjacent`] if it is another.
         #[inline(always)]
         pub(crate) fn expect(&self, op: &'static str, arg: &'static str, rows: usize, cols: usize) -> Result<()> {
-            if self.raw.rows == rows && self.raw.cols == cols && self.is_adjacent() {
-                return Ok(());
-            }
-            expect_shape(op, arg, &[rows, cols], &[self.raw.rows, self.raw.cols])?;
+            self.expect_size(op, arg, rows, cols)?;
             self.expect_adjacent(op, arg)
         }
 
