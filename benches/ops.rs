@@ -164,7 +164,8 @@ fn losses(criterion: &mut Criterion) {
         each_tier(criterion, "cross_entropy_forward_backward", &size, batch * classes, |exec, bencher| {
             bencher.iter(|| {
                 let (dlogits, share) = (dlogits.mat_mut(), 1.0 / batch as f32);
-                cross_entropy::forward_backward(exec, &mut losses, dlogits, share, logits.mat(), &labels)
+                let (logits, config) = (logits.mat(), cross_entropy::Config::default());
+                cross_entropy::forward_backward(exec, &mut losses, dlogits, share, logits, &labels[..], None, config)
                     .expect("shapes match");
             });
         });

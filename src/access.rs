@@ -41,7 +41,8 @@ impl Trainer {
     }
 
     /// All gradients as one flat slice, in the order of [`names`](Trainer::names). Rows begin at multiples of 16 floats;
-    /// what lies between them is zero.
+    /// what lies between them is zero. The weights of a linear layer lie as `inputs x outputs`, or, with fewer than 48
+    /// outputs and more inputs than that, as `outputs x inputs`.
     ///
     /// # Errors
     /// As [`grad`](Trainer::grad).

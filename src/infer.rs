@@ -9,8 +9,9 @@ use crate::tensors::Buffer;
 use crate::workspace::{Activations, rows, rows_mut, scratch_len};
 use handgrad_kernels::Exec;
 use handgrad_kernels::op::activation::{self, Activation};
+use handgrad_kernels::op::loss::Reduction;
 use handgrad_kernels::op::{cross_entropy, embedding};
-use handgrad_kernels::view::Mat;
+use handgrad_kernels::view::{Mat, View, ViewMut};
 
 /// Samples that pass through the network at a time: enough to keep the kernels busy, few enough to stay in cache.
 const BLOCK: usize = 256;
@@ -87,7 +88,10 @@ impl Predictor {
             self.forward(x, range.clone(), stages)?;
             let logits = rows(&self.activations.values[stages], range.len(), self.plan.outputs())?;
             let losses = &mut self.losses[..range.len()];
-            cross_entropy::forward(&self.exec, losses, logits, &labels[range])?;
+            let each = ViewMut::new(losses, &[range.len()])?;
+            let config = cross_entropy::Config::default();
+            let labels = View::new(&labels[range.clone()], &[range.len()])?;
+            cross_entropy::forward(&self.exec, each, logits, labels, config, Reduction::None, &mut [])?;
             sum += losses.iter().map(|&loss| f64::from(loss)).sum::<f64>();
         }
         Ok(sum / samples as f64)

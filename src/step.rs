@@ -11,7 +11,7 @@ use crate::workspace::{Activations, Gradients, rows, rows_mut, scratch_len, stat
 use handgrad_kernels::Exec;
 use handgrad_kernels::gemm::Accum;
 use handgrad_kernels::op::activation::{self, Activation};
-use handgrad_kernels::op::{batch_norm, cross_entropy, embedding, linear};
+use handgrad_kernels::op::{batch_norm, cross_entropy, embedding, linear, loss};
 use handgrad_kernels::optim::sgd;
 use handgrad_kernels::view::{Mat, MatMut};
 use std::ops::Range;
@@ -224,7 +224,8 @@ impl Trainer {
         match loss {
             Loss::CrossEntropy => {
                 let dlogits = rows_mut(&mut flow[0], batch, outputs)?;
-                cross_entropy::forward_backward(exec, losses, dlogits, 1.0 / batch as f32, logits, y)?;
+                let (each, config) = (1.0 / batch as f32, cross_entropy::Config::default());
+                cross_entropy::forward_backward(exec, losses, dlogits, each, logits, y, None, config)?;
             }
         }
         let through = plan.activation_before(last);
@@ -234,7 +235,7 @@ impl Trainer {
             activation::backward(exec, rows_mut(&mut copy[0], batch, outputs)?, d_outputs, logits, through)?;
             flow.swap(0, 1);
         }
-        Ok(cross_entropy::mean(exec, losses))
+        Ok(loss::mean(exec, losses, batch as f32))
     }
 
     /// From the gradient of the outputs in `flow[0]` to those of all parameters. Each stage reads its weights before it

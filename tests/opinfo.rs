@@ -54,7 +54,6 @@ fn run(case: &Case) -> Option<Result<(), String>> {
 }
 
 #[test]
-#[ignore = "the samples' matrix products, losses, norms, lookups and view operations have no kernel over views yet"]
 fn opinfo() {
     let cases = case::all(&Storages::open());
     assert!(!cases.is_empty());

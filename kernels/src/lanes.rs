@@ -15,10 +15,12 @@
 
 mod fold;
 mod map;
+mod rows;
 mod short;
 
 pub(crate) use fold::{Fold, RUN, fold_columns, fold_runs, join};
 pub(crate) use map::map;
+pub(crate) use rows::{fold_one_row, map_row};
 pub(crate) use short::{Registers, Short, ShortRows, TOGETHER, map_short_rows};
 
 use crate::gemm::Accum;

@@ -22,6 +22,9 @@
 //! # }
 //! ```
 //!
+//! The operations are in [`op`]; [`ops`] explains their gradients one kind after the other, with examples, and has PyTorch's
+//! names beside ours.
+//!
 //! # What every kernel keeps
 //!
 //! * **Errors are values.** Shapes, scratch and indices are checked at the door, before anything is written; see
@@ -44,7 +47,7 @@
 //! # The map
 //!
 //! ```text
-//! op, optim ─► gemm, reduce, elementwise, lanes ─► math ─► simd
+//! op, optim ─► gemm, reduce, elementwise, lookup, lanes ─► math ─► simd
 //!     │
 //!     └─► view, par, exec, error                  (leaves)
 //! ```
@@ -57,8 +60,10 @@ pub mod error;
 mod exec;
 pub mod gemm;
 mod lanes;
+mod lookup;
 mod math;
 pub mod op;
+pub mod ops;
 pub mod optim;
 mod par;
 mod reduce;

@@ -27,7 +27,7 @@ use std::cmp::Reverse;
 pub use axes::Axes;
 pub(crate) use axes::{Reduced, axis_index};
 pub(crate) use extreme::{Extreme, Greatest, Least, place, share};
-pub(crate) use parts::{Numbers, Parts};
+pub(crate) use parts::{Numbers, Other, Parts};
 pub(crate) use terms::{Product, SumOf, Term, Value, sum_to};
 
 use crate::error::{Dims, MAX_RANK};
@@ -72,10 +72,13 @@ pub(crate) fn fold<F: Fold<I, A>, const I: usize, const A: usize>(
         return;
     }
     let nanoseconds = (inp[0].len() as f64 * nanoseconds) as usize;
-    if out[0].len() == 1 && inp[0].len() > RUN && exec.par.pieces(nanoseconds) > 1 {
-        let slices = inp.map(|x| x.as_slice());
-        if slices.iter().all(Option::is_some) {
-            let total = fold_long(exec, nanoseconds, slices.map(Option::unwrap_or_default), f);
+    let shape = inp[0].shape();
+    // One run of everything: a last axis that is kept, though its size be one, or one between, makes another order.
+    let one_run = run_axes(shape, reduced) == shape.iter().filter(|&&size| size != 1).count();
+    if one_run && inp[0].len() > RUN && exec.par.pieces(nanoseconds) > 1 {
+        let rows = inp.map(|x| x.reshape(&[-1]).ok());
+        if rows.iter().all(Option::is_some) {
+            let total = fold_long(exec, nanoseconds, rows.map(|row| row.expect("all are there")), f);
             for (out, total) in out.iter_mut().zip(total) {
                 out.fill(total);
             }
@@ -98,11 +101,11 @@ fn fold_nest<F: Fold<I, A>, const I: usize, const A: usize>(
     f: F,
 ) {
     let (Order::Runs { kept, .. } | Order::Columns { kept }) = order;
-    // Whole registers of columns stay together.
+    // Whole registers of columns stay together; runs are cut between any two.
     match (0..kept).max_by_key(|&axis| nest.axes()[axis].size) {
         None => exec.isa().run(Folded { nest, order, finish, f }),
         Some(axis) => {
-            let grain = if axis + 1 == kept { 16 } else { 1 };
+            let grain = if matches!(order, Order::Columns { .. }) && axis + 1 == kept { 16 } else { 1 };
             exec.par.run(nanoseconds, grain, Cut { nest, axis }, |work| {
                 exec.isa().run(Folded { nest: work.nest, order, finish, f });
             });
@@ -180,11 +183,11 @@ impl<F: Fold<I, A>, const I: usize, const A: usize> Kernel for Folded<'_, F, I, 
 /// Pieces of a long run whose results are kept until they are joined.
 const PIECES: usize = 64;
 
-/// A run of adjacent elements, its pieces on several threads.
+/// A run along one axis, its pieces on several threads.
 fn fold_long<F: Fold<I, A>, const I: usize, const A: usize>(
     exec: &Exec,
     nanoseconds: usize,
-    inp: [&[f32]; I],
+    inp: [View<'_>; I],
     f: F,
 ) -> [f32; A] {
     let len = inp[0].len();
@@ -200,7 +203,11 @@ fn fold_long<F: Fold<I, A>, const I: usize, const A: usize>(
         let out = parts
             .each_mut()
             .map(|parts| ViewMut::new(&mut parts[done..done + rows], &[rows, 1]).expect("a part for each piece"));
-        let piece = inp.map(|x| View::new(&x[start..end], &shape).expect("the product of the shape"));
+        let sizes = [rows as isize, size as isize];
+        let piece = inp.map(|x| {
+            let row = x.narrow(0, start, end - start).and_then(|row| row.unflatten(0, &sizes));
+            row.expect("the product of the shape")
+        });
         let order = Order::Runs { kept: 1, outer: 0 };
         fold_nest(exec, nanoseconds, Nest::new(&shape, out, piece), order, false, f);
         let joined =

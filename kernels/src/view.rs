@@ -48,7 +48,7 @@
 //! | `x.narrow`, `x.select`, `x.flip` | [`narrow`](View::narrow), [`select`](View::select), [`flip`](View::flip) |
 //! | `x.T`, `x.t()`, `swapaxes`, `transpose(a, b)` | [`t`](View::t), [`transpose`](View::transpose) |
 //! | `x.permute`, `np.transpose(x, axes)` | [`permute`](View::permute) |
-//! | `movedim`, `moveaxis` | [`movedim`](View::movedim) |
+//! | `movedim`, `moveaxis` | [`movedim`](View::movedim), of several axes [`movedims`](View::movedims) |
 //! | `x.view`, `x.reshape`, `x.ravel()` | [`reshape`](View::reshape), `reshape(&[-1])` |
 //! | `x.flatten`, `x.unflatten` | [`flatten`](View::flatten), [`unflatten`](View::unflatten) |
 //! | `x.squeeze(axis)`, `x.squeeze()` | [`squeeze`](View::squeeze), [`squeeze_all`](View::squeeze_all) |
@@ -58,11 +58,42 @@
 //! | `x.chunk(n)` | [`chunk`](View::chunk) |
 //! | `torch.as_strided` | [`with_strides`](View::with_strides) |
 //! | `np.broadcast_shapes` | [`broadcast_shape`] |
+//!
+//! # Gradients
+//!
+//! **The adjoint of a view writes through the same view.** Every transformation of a [`View`] but the two that repeat
+//! elements is one of a [`ViewMut`] as well. So the gradient of what was viewed is made thus: `dx` is zero, the same
+//! view is taken of it, and `dy` is copied in. (The zeros are not needed where the view has every element, as after
+//! `permute` or `reshape`.) The pieces of a `split`, `split_every` or `chunk` have no element in common: each takes its
+//! own gradient, or [`op::cat`](crate::op::cat) joins them.
+//!
+//! Where elements repeat, the adjoint adds: [`op::broadcast::backward`](crate::op::broadcast::backward) after `expand`
+//! and `broadcast_to`, [`op::index::backward`](crate::op::index::backward) where integers or masks pick.
+//!
+//! ```
+//! use handgrad_kernels::view::{View, ViewMut};
+//! use handgrad_kernels::{Exec, index, op};
+//!
+//! # fn main() -> handgrad_kernels::Result<()> {
+//! let exec = Exec::serial()?;
+//! let x = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0];
+//! let y = View::new(&x, &[2, 3])?.t()?.index(&index![::-2])?;
+//! assert_eq!(y.to_vec(), [2.0, 5.0, 0.0, 3.0]);
+//!
+//! let dy = View::new(&[1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+//! let mut dx = [0.0; 6];
+//! let through = ViewMut::new(&mut dx, &[2, 3])?.t()?.index(&index![::-2])?;
+//! op::broadcast::forward(&exec, through, dy)?;
+//! assert_eq!(dx, [3.0, 0.0, 1.0, 4.0, 0.0, 2.0]);
+//! # Ok(())
+//! # }
+//! ```
 #![allow(unsafe_code, reason = "one of the four fences: here the reach of a pointer is proved")]
 
 mod index;
 mod iter;
 mod layout;
+mod lookup;
 mod mat;
 mod nest;
 mod reshape;
@@ -76,6 +107,7 @@ use std::ptr::NonNull;
 
 pub use self::index::Index;
 pub use self::iter::{Iter, Pieces};
+pub(crate) use self::lookup::{Integers, Lookup, Mask, Places, Visit};
 pub use self::mat::{Mat, MatMut};
 pub(crate) use self::nest::{Axis, Cut, Nest, Walk};
 pub use self::reshape::broadcast_shape;
@@ -312,6 +344,10 @@ impl<'a, T: Element> ViewMut<'a, T> {
     /// [`ErrorKind::Shape`] if it has another.
     pub fn copy_from(&mut self, source: View<'_, T>) -> Result<()> {
         expect_shape("copy_from", "source", self.shape(), source.shape())?;
+        if let (Some(to), Some(from)) = (self.as_mut_slice(), source.as_slice()) {
+            to.copy_from_slice(from);
+            return Ok(());
+        }
         for (offset, value) in Offsets::new(self.layout).zip(source.iter()) {
             self.store(offset, value);
         }

@@ -119,7 +119,10 @@ fn sums_add_in_the_written_order() {
 #[test]
 fn long_sums_are_the_same_on_any_number_of_threads() {
     let mut random = Random::new(8);
-    for shape in [vec![300_001], vec![1, 65_536 * 3], vec![70_000, 2], vec![3, 50, 1000], vec![2, 66_000]] {
+    // An axis of size one that is kept makes columns of a run, or parts it.
+    let units = [vec![70_000, 1], vec![300, 1, 300]];
+    let long = [vec![300_001], vec![1, 65_536 * 3], vec![70_000, 2], vec![3, 50, 1000], vec![2, 66_000]];
+    for shape in long.into_iter().chain(units) {
         let values: Vec<f32> = (0..shape.iter().product()).map(|_| random.uneven()).collect();
         for axes in subsets(shape.len()) {
             let signed: Vec<isize> = axes.iter().map(|&axis| axis as isize).collect();

@@ -7,8 +7,9 @@ use handgrad::Exec;
 use handgrad::kernels::gemm::Accum;
 use handgrad::kernels::op::activation::Activation;
 use handgrad::kernels::op::batch_norm::{self, Config, Grads, Saved, Statistics, Variance};
-use handgrad::kernels::op::{cross_entropy, embedding, linear};
-use handgrad::kernels::view::{Mat, MatMut};
+use handgrad::kernels::op::loss::Reduction;
+use handgrad::kernels::op::{cross_entropy, embedding, linear, loss};
+use handgrad::kernels::view::{Mat, MatMut, View, ViewMut};
 
 /// A matrix with its elements; new ones are NaN, for kernels to overwrite.
 struct Dense {
@@ -62,8 +63,10 @@ pub(crate) fn run(cmp: &mut Cmp<'_>, golden: &Golden, exec: &Exec, dloss: f32) {
 
     let (mut losses, mut dlogits) = (vec![f32::NAN; batch], Dense::new(batch, vocab));
     let each = dloss / batch as f32;
-    cross_entropy::forward_backward(exec, &mut losses, dlogits.mat_mut(), each, logits.mat(), &y).unwrap();
-    cmp.value("loss", &[cross_entropy::mean(exec, &losses)]);
+    let plain = cross_entropy::Config::default();
+    let out = dlogits.mat_mut();
+    cross_entropy::forward_backward(exec, &mut losses, out, each, logits.mat(), &y[..], None, plain).unwrap();
+    cmp.value("loss", &[loss::mean(exec, &losses, batch as f32)]);
     cmp.gradient("logits", &dlogits.values);
     in_two_passes(exec, &losses, &dlogits, each, &logits, &y);
 
@@ -81,8 +84,11 @@ pub(crate) fn run(cmp: &mut Cmp<'_>, golden: &Golden, exec: &Exec, dloss: f32) {
 /// The losses alone and the gradient alone have the same bits as both in one pass.
 fn in_two_passes(exec: &Exec, losses: &[f32], dlogits: &Dense, each: f32, logits: &Dense, y: &[i64]) {
     let (mut alone, mut gradient) = (vec![f32::NAN; losses.len()], Dense::new(logits.rows, logits.cols));
-    cross_entropy::forward(exec, &mut alone, logits.mat(), y).unwrap();
+    let (out, plain) = (ViewMut::new(&mut alone, &[losses.len()]).unwrap(), cross_entropy::Config::default());
+    let labels = View::new(y, &[y.len()]).unwrap();
+    cross_entropy::forward(exec, out, logits.mat(), labels, plain, Reduction::None, &mut []).unwrap();
     assert_eq!(alone, losses);
-    cross_entropy::backward(exec, gradient.mat_mut(), &vec![each; losses.len()], logits.mat(), y).unwrap();
+    let each = View::scalar(&each).broadcast_to(&[losses.len()]).unwrap();
+    cross_entropy::backward(exec, gradient.mat_mut(), each, logits.mat(), labels, plain, Reduction::None).unwrap();
     assert_eq!(gradient.values, dlogits.values);
 }

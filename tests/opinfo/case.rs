@@ -2,7 +2,7 @@
 
 use crate::common::golden;
 use handgrad::Exec;
-use handgrad::kernels::view::{View, ViewMut};
+use handgrad::kernels::view::{Element, View, ViewMut};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
@@ -74,19 +74,29 @@ impl Tensor {
         Self { storage: Storage::F32(vec![x as f32]), shape: Vec::new(), strides: Vec::new(), offset: 0 }
     }
 
+    fn strided<'a, T: Element>(&self, data: &'a [T]) -> View<'a, T> {
+        // Nothing has no place, wherever PyTorch says that it begins.
+        let offset = if self.shape.contains(&0) { 0 } else { self.offset };
+        View::with_strides(data, &self.shape, &self.strides, offset).unwrap()
+    }
+
     pub(crate) fn view(&self) -> View<'_> {
         let Storage::F32(data) = &self.storage else { panic!("not a tensor of f32") };
-        View::with_strides(data, &self.shape, &self.strides, self.offset).unwrap()
+        self.strided(data)
     }
 
     pub(crate) fn indices(&self) -> View<'_, i64> {
         let Storage::I64(data) = &self.storage else { panic!("not a tensor of i64") };
-        View::with_strides(data, &self.shape, &self.strides, self.offset).unwrap()
+        self.strided(data)
+    }
+
+    pub(crate) fn is_mask(&self) -> bool {
+        matches!(self.storage, Storage::Bool(_))
     }
 
     pub(crate) fn mask(&self) -> View<'_, bool> {
         let Storage::Bool(data) = &self.storage else { panic!("not a tensor of bool") };
-        View::with_strides(data, &self.shape, &self.strides, self.offset).unwrap()
+        self.strided(data)
     }
 }
 

@@ -6,16 +6,23 @@ use handgrad::kernels::Result;
 use handgrad::kernels::op::{self, Axes, gelu};
 use handgrad::kernels::view::{Index, View, ViewMut};
 
+#[path = "lookup.rs"]
+mod lookup;
+#[path = "losses.rs"]
+mod losses;
+#[path = "norms.rs"]
+mod norms;
+#[path = "products.rs"]
+mod products;
+
 /// Runs one case.
 pub(crate) type Row = fn(&Call<'_>) -> Ran;
 
 /// What runs a case, if anything does.
 pub(crate) fn find(case: &Case) -> Option<Row> {
     let binary = case.tensor(1, "other").is_some();
-    if case.op == "__getitem__" && !is_basic(case.rest()) {
-        return None;
-    }
-    ROWS.iter().find(|(name, ..)| *name == case.op).map(|&(_, row)| match (case.op.as_str(), binary) {
+    let mut rows = ROWS.iter().chain(losses::ROWS).chain(lookup::ROWS).chain(norms::ROWS).chain(products::ROWS);
+    rows.find(|(name, ..)| *name == case.op).map(|&(_, row)| match (case.op.as_str(), binary) {
         ("max", true) => maximum as Row,
         ("min", true) => minimum as Row,
         _ => row,
@@ -200,10 +207,8 @@ const ROWS: &[(&str, Row)] = &[
             |e, dx, dy, y, axis| op::log_softmax::backward(e, dx, dy, y, axis),
         )
     }),
-    ("gather", gather),
     ("broadcast_to", broadcast),
     ("expand", broadcast),
-    ("__getitem__", view!(case, x => x.index(&items(case)))),
     (
         "flatten",
         view!(case, x => x.flatten(case.number(1, "start_dim", 0.0) as isize, case.number(2, "end_dim", -1.0) as isize)),
@@ -212,8 +217,7 @@ const ROWS: &[(&str, Row)] = &[
     (
         "movedim",
         view!(case, x => {
-            let axes = move_axes(case, x.rank());
-            x.permute(&axes)
+            x.movedims(&case.integers(1, "source").unwrap(), &case.integers(2, "destination").unwrap())
         }),
     ),
     (
@@ -221,7 +225,10 @@ const ROWS: &[(&str, Row)] = &[
         view!(case, x => {
             let axis = case.number(1, "dim", 0.0) as isize;
             let size = x.shape()[axis.rem_euclid(x.rank() as isize) as usize] as isize;
-            let start = case.number(2, "start", 0.0) as isize;
+            let start = match case.tensor(2, "start") {
+                Some((_, start)) => start.indices().get(&[]).unwrap() as isize,
+                None => case.number(2, "start", 0.0) as isize,
+            };
             x.narrow(axis, if start < 0 { start + size } else { start } as usize, case.number(3, "length", 0.0) as usize)
         }),
     ),
@@ -265,29 +272,6 @@ fn shape_of(case: &Case) -> Vec<isize> {
     }
 }
 
-/// Whether an index makes a view: no item of it is a list or a tensor.
-fn is_basic(items: &[Arg]) -> bool {
-    items.iter().all(|item| match item {
-        Arg::Tuple(items) => is_basic(items),
-        other => !matches!(other, Arg::List(_) | Arg::Tensor(_)),
-    })
-}
-
-/// The items of an index.
-fn items(case: &Case) -> Vec<Index> {
-    let one = |arg: &Arg| match arg {
-        Arg::None => Index::NewAxis,
-        Arg::Ellipsis => Index::Ellipsis,
-        Arg::Number(x) => Index::At(*x as isize),
-        Arg::Slice([start, stop, step]) => Index::Range { start: *start, stop: *stop, step: step.unwrap_or(1) },
-        other => panic!("{}: an index of {other:?}", case.id),
-    };
-    match case.rest() {
-        [Arg::Tuple(items)] => items.iter().map(one).collect(),
-        items => items.iter().map(one).collect(),
-    }
-}
-
 /// `slice(dim, start, end, step)` as an index.
 fn slice_items(case: &Case) -> Vec<Index> {
     let bound = |place, name| case.arg(place, name).map(Arg::integer);
@@ -296,18 +280,6 @@ fn slice_items(case: &Case) -> Vec<Index> {
     let mut items = vec![Index::All; axis as usize];
     items.push(range);
     items
-}
-
-/// The order of axes after `movedim`.
-fn move_axes(case: &Case, rank: usize) -> Vec<isize> {
-    let wrapped = |place, name| -> Vec<usize> {
-        let axes = case.integers(place, name).unwrap_or_default().into_iter();
-        axes.map(|axis| axis.rem_euclid(rank.max(1) as isize) as usize).collect()
-    };
-    let (from, to) = (wrapped(1, "source"), wrapped(2, "destination"));
-    let mut rest = (0..rank).filter(|axis| !from.contains(axis));
-    let place = |axis: usize| to.iter().position(|&to| to == axis).map(|i| from[i]);
-    (0..rank).map(|axis| place(axis).or_else(|| rest.next()).unwrap() as isize).collect()
 }
 
 /// The axes that `squeeze` drops, in order.
@@ -545,19 +517,6 @@ fn along(
 ) -> Ran {
     let axis = call.case.number(1, "dim", 0.0) as isize;
     unary(call, |e, y, x| forward(e, y, x, axis), |e, dx, dy, _, y| backward(e, dx, dy, y, axis))
-}
-
-fn gather(call: &Call<'_>) -> Ran {
-    let case = call.case;
-    let (number, x) = case.tensor(0, "input").expect("the input is a tensor");
-    let (_, index) = case.tensor(2, "index").expect("the index is a tensor");
-    let axis = case.number(1, "dim", 0.0) as isize;
-    let mut ran = Ran::default();
-    ran.output(&made(&index.shape, |y| op::gather::forward(call.exec, y, x.view(), index.indices(), axis)));
-    if let Some(dy) = case.cotangent(0) {
-        ran.grad(number, &made(&x.shape, |dx| op::gather::backward(call.exec, dx, dy, index.indices(), axis)));
-    }
-    ran
 }
 
 fn broadcast(call: &Call<'_>) -> Ran {

@@ -8,7 +8,7 @@ use crate::simd::Simd;
 #[inline(always)]
 pub(crate) fn tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let t = s.mul(x, x);
-    let q = poly(s, t, [-4.995_158_9e-3, 1.991_667_2e-2, -5.348_414_2e-2, 0.133_278_24, -0.333_331_2]);
+    let q = poly(s, t, [-4.995_159e-3, 1.991_667_2e-2, -5.348_414e-2, 0.133_278_24, -0.333_331_2]);
     let small = s.fma(s.mul(t, x), q, x);
 
     // e^2a = 2^(n - r) with n - r = a·2/ln 2, rounded once: what that costs e^2a, the quotient makes small. Beyond 10 the
@@ -18,11 +18,8 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let two_over_ln2 = s.splat(2.0 * std::f32::consts::LOG2_E);
     let n = s.round(s.mul(y, two_over_ln2));
     let r = s.fnma(y, two_over_ln2, n);
-    let power = poly(
-        s,
-        r,
-        [1.550_330_05e-4, -1.341_350_96e-3, 9.617_903e-3, -5.550_281_7e-2, 0.240_226_52, -0.693_147_24, 1.0],
-    );
+    let power =
+        poly(s, r, [1.550_33e-4, -1.341_351e-3, 9.617_903e-3, -5.550_281_7e-2, 0.240_226_52, -0.693_147_24, 1.0]);
     let denominator = s.add(s.scale2(power, n), s.splat(1.0));
     let large = s.sub(s.splat(1.0), s.div(s.splat(2.0), denominator));
 

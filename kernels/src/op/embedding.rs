@@ -2,6 +2,10 @@
 //!
 //! Picking rows is a product with one-hot rows, so backward is the transposed product: each row of `dy` is added to
 //! the row its token picked, and a token that was picked twice gets both.
+//!
+//! For indices of any shape, and for PyTorch's settings of the gradient, see [`view`].
+
+pub mod view;
 
 use crate::error::{ErrorKind, Result, expect_indices};
 use crate::exec::{Axis, BlockKernel, Exec};

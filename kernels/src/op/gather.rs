@@ -3,13 +3,39 @@
 //! An element of `x` has a derivative of 1 in every output that picked it and of 0 in the others, so backward starts
 //! from zero and adds each `dy` at its index, in the row-major order of the index: `dx[i, index[i, j]] += dy[i, j]`.
 //! With the notebook's labels that is one number a row, `-1/n`.
+//!
+//! `index` has the rank of `x`, is on the other axes no larger than it, and gives `y` its shape; a scalar counts as a
+//! vector of one element. An empty `index` may have any shape. Where it repeats its elements along an axis, at stride
+//! zero, whole rows are copied.
+//!
+//! ```
+//! use handgrad_kernels::Exec;
+//! use handgrad_kernels::op::gather;
+//! use handgrad_kernels::view::{View, ViewMut};
+//!
+//! # fn main() -> handgrad_kernels::Result<()> {
+//! let exec = Exec::serial()?;
+//! let (logprobs, labels) = ([-0.1, -2.0, -3.0, -1.0, -0.5, -4.0], [2, 0]);
+//! let (logprobs, labels) = (View::new(&logprobs, &[2, 3])?, View::new(&labels, &[2, 1])?);
+//! let mut picked = [f32::NAN; 2];
+//! gather::forward(&exec, ViewMut::new(&mut picked, &[2, 1])?, logprobs, labels, 1)?;
+//! assert_eq!(picked, [-3.0, -1.0]);
+//!
+//! let (dy, mut dlogprobs) = ([-0.5; 2], [f32::NAN; 6]);
+//! let dy = View::new(&dy, &[2, 1])?;
+//! gather::backward(&exec, ViewMut::new(&mut dlogprobs, &[2, 3])?, dy, labels, 1)?;
+//! assert_eq!(dlogprobs, [0.0, 0.0, -0.5, -0.5, 0.0, 0.0]);
+//! # Ok(())
+//! # }
+//! ```
 
 use crate::elementwise;
-use crate::error::{Dims, ErrorKind, MAX_RANK, Result, expect_shape};
+use crate::error::{MAX_RANK, Result, expect_shape};
 use crate::exec::Exec;
 use crate::lanes::Zero;
+use crate::lookup::{self, Signs, expect_places};
 use crate::reduce::axis_index;
-use crate::view::{View, ViewMut};
+use crate::view::{Integers, Places, View, ViewMut};
 
 /// `y[…, j, …] = x[…, index[…, j, …], …]` along `axis`. `y` and `index` have one shape, of the rank of `x` and on the
 /// other axes no larger than it.
@@ -17,25 +43,22 @@ use crate::view::{View, ViewMut};
 /// # Errors
 /// If the axis is out of range, if shapes do not match, or if an index is not one of the axis.
 pub fn forward<'a>(
-    _exec: &Exec,
+    exec: &Exec,
     y: impl Into<ViewMut<'a>>,
     x: impl Into<View<'a>>,
     index: impl Into<View<'a, i64>>,
     axis: isize,
 ) -> Result<()> {
     const OP: &str = "gather::forward";
-    let (mut y, x, index) = (y.into(), x.into(), index.into());
+    let (y, x, index) = (y.into(), x.into(), index.into());
     let axis = check(OP, x.shape(), index, axis)?;
     expect_shape(OP, "y", index.shape(), y.shape())?;
-    each(index, |place, at| {
-        let mut from = *place;
-        let rank = index.rank();
-        if rank > 0 {
-            from[axis] = at;
-        }
-        // The index is checked at the door, and y has its shape.
-        x.get(&from[..rank]).map_or(Ok(()), |value| y.set(&place[..rank], value))
-    })
+    if index.is_empty() {
+        return Ok(());
+    }
+    let y = if y.rank() == 0 { y.unsqueeze(0)? } else { y };
+    lookup::read(exec, y, vector(x)?, &places(&[Integers { axis, index: vector(index)? }]));
+    Ok(())
 }
 
 /// `dx` is zero but for `dx[…, index[…, j, …], …] += dy[…, j, …]`; shapes are as in [`forward`].
@@ -64,54 +87,68 @@ pub(super) fn scatter(
     let axis = check(op, dx.shape(), index, axis)?;
     expect_shape(op, "dy", index.shape(), dy.shape())?;
     elementwise::map(exec, 0.06, [dx.reborrow()], [], Zero);
-    each(index, |place, at| {
-        let mut to = *place;
-        let rank = index.rank();
-        if rank > 0 {
-            to[axis] = at;
-        }
-        // The index is checked at the door, and dy has its shape.
-        let sum = dx.get(&to[..rank]).zip(dy.get(&place[..rank])).map(|(old, value)| old + value);
-        sum.map_or(Ok(()), |sum| dx.set(&to[..rank], sum))
-    })
+    if index.is_empty() {
+        return Ok(());
+    }
+    let dx = if dx.rank() == 0 { dx.unsqueeze(0)? } else { dx };
+    lookup::add(exec, dx, vector(dy)?, &places(&[Integers { axis, index: vector(index)? }]), &[], None);
+    Ok(())
+}
+
+/// `y` along axis `axis` of row-major operands, by its definition: `x` has the shape `shape`, `index` the shape `picks`.
+#[must_use]
+pub fn reference(x: &[f64], shape: &[usize], index: &[i64], picks: &[usize], axis: usize) -> Vec<f64> {
+    index.iter().enumerate().map(|(i, &at)| x[place(shape, picks, i, at, axis)]).collect()
+}
+
+/// `dx`, by its definition; arguments are as in [`reference()`].
+#[must_use]
+pub fn reference_backward(dy: &[f64], shape: &[usize], index: &[i64], picks: &[usize], axis: usize) -> Vec<f64> {
+    let mut dx = vec![0.0; shape.iter().product()];
+    for (i, (&at, dy)) in index.iter().zip(dy).enumerate() {
+        dx[place(shape, picks, i, at, axis)] += dy;
+    }
+    dx
+}
+
+/// Where the `i`-th index, which is `at`, points to in a row-major operand.
+fn place(shape: &[usize], picks: &[usize], mut i: usize, at: i64, axis: usize) -> usize {
+    let (mut place, mut stride) = (0, 1);
+    for other in (0..shape.len()).rev() {
+        place += stride * if other == axis { at as usize } else { i % picks[other] };
+        i /= picks[other];
+        stride *= shape[other];
+    }
+    place
+}
+
+/// A scalar as a vector of one element.
+fn vector<T: crate::view::Element>(x: View<'_, T>) -> Result<View<'_, T>> {
+    if x.rank() == 0 { x.unsqueeze(0) } else { Ok(x) }
+}
+
+/// The other axes go along with each other.
+fn places<'a>(integers: &'a [Integers<'a>; 1]) -> Places<'a> {
+    let mut along: [Option<usize>; MAX_RANK] = std::array::from_fn(Some);
+    along[integers[0].axis] = None;
+    Places { along, integers, masks: &[], line: 0 }
 }
 
 /// Checks the index against the operand it points into; returns the axis.
 fn check(op: &'static str, shape: &[usize], index: View<'_, i64>, axis: isize) -> Result<usize> {
     let axis = axis_index(op, axis, shape.len())?;
-    let mut most = [1; MAX_RANK];
-    most[..shape.len()].copy_from_slice(shape);
-    let mut want = most;
-    let fits = index.rank() == shape.len();
-    for (other, want) in want.iter_mut().enumerate().take(shape.len()) {
-        if fits && (other == axis || index.shape()[other] <= *want) {
-            *want = index.shape()[other];
+    if index.is_empty() {
+        return Ok(axis);
+    }
+    let (shape, picks) = (if shape.is_empty() { &[1][..] } else { shape }, vector(index)?);
+    let mut want = [1; MAX_RANK];
+    want[..shape.len()].copy_from_slice(shape);
+    if picks.rank() == shape.len() {
+        for (other, (want, &size)) in want.iter_mut().zip(picks.shape()).enumerate() {
+            *want = if other == axis { size } else { size.min(*want) };
         }
     }
-    expect_shape(op, "index", &want[..shape.len()], index.shape())?;
-    let bound = most[axis];
-    match index.iter().position(|value| value as u64 >= bound as u64) {
-        None => Ok(axis),
-        Some(position) => {
-            let value = index.iter().nth(position).unwrap_or_default();
-            Err(ErrorKind::Index { op, arg: "index", position, value, bound }.into())
-        }
-    }
-}
-
-/// Calls `f` with each place of `index`, in row-major order, and what stands there.
-fn each(index: View<'_, i64>, mut f: impl FnMut(&[usize; MAX_RANK], usize) -> Result<()>) -> Result<()> {
-    let shape = Dims::new(index.shape());
-    let mut place = [0; MAX_RANK];
-    for value in index {
-        f(&place, value as usize)?;
-        for (at, &size) in place.iter_mut().zip(shape.as_slice()).rev() {
-            *at += 1;
-            if *at < size {
-                break;
-            }
-            *at = 0;
-        }
-    }
-    Ok(())
+    expect_shape(op, "index", &want[..shape.len()], picks.shape())?;
+    expect_places(op, "index", index, shape[axis], Signs::Positive)?;
+    Ok(axis)
 }

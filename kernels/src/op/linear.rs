@@ -10,6 +10,7 @@
 //! db = Σ dy         over the batch: the bias was broadcast over it
 //! ```
 
+pub mod view;
 
 use super::activation::{Activation, WithActivation};
 use super::unary::{self, Unary};
@@ -108,7 +109,7 @@ pub fn backward_input(
 }
 
 /// `dw (+)= xᵀ·dy` and `db (+)= Σ dy`; `accum` says what happens to their old contents. The columns of `db` and `dy`
-/// must be adjacent, and those of `dw`; or else the rows of `dw`, as for one output, and the columns of `x`.
+/// must be adjacent, and the columns or the rows of `dw`.
 ///
 /// # Errors
 /// As [`forward`].
@@ -133,7 +134,8 @@ pub fn backward_params(
 }
 
 /// Plain gradient descent without writing the gradients down: `w -= lr·xᵀ·dy` and `b -= lr·Σ dy`, the same bits as
-/// [`backward_params`] and [`sgd::update`] one after the other.
+/// [`backward_params`] and [`sgd::update`] one after the other. Where the rows of `w` are adjacent instead of its
+/// columns, or there is one output, the columns of `x` must be adjacent too.
 ///
 /// # Errors
 /// As [`backward_params`].
@@ -148,6 +150,10 @@ pub fn backward_sgd(
 ) -> Result<()> {
     const OP: &str = "linear::backward_sgd";
     let turned = check_params(OP, exec, w.as_mat(), "w", dy, x, scratch)?;
+    if turned {
+        // Here `x` is the operand that is read by registers, and a product in place cannot copy it first.
+        x.expect_adjacent(OP, "x")?;
+    }
     let bias = check_bias_mut(OP, "b", b, dy.cols())?;
     let (w, a, b) = if turned { (w.t(), dy.t(), x) } else { (w, x.t(), dy) };
     gemm::product(exec, w, Accum::Replace, a, b, Epilogue::Sgd { lr }, Done, scratch);
@@ -195,8 +201,6 @@ fn check_params(
     expect_scratch(op, want, scratch.len())?;
     dy.expect_adjacent(op, "dy")?;
     if turned {
-        // Here `x` is the operand that is read by registers.
-        x.expect_adjacent(op, "x")?;
         w.t().expect_adjacent(op, arg)?;
     } else {
         w.expect_adjacent(op, arg)?;

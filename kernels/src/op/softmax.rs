@@ -85,7 +85,7 @@ pub fn reference_backward(dy: &[f64], x: &[f64]) -> Vec<f64> {
 
 /// `e^(x - max)`.
 #[derive(Clone, Copy)]
-struct ExpLess;
+pub(super) struct ExpLess;
 
 impl Map<2, 1> for ExpLess {
     #[inline(always)]

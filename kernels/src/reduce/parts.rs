@@ -63,7 +63,7 @@ impl<T: Element> Numbers<T> {
 pub(crate) struct Parts<'a, T, const O: usize, const I: usize> {
     /// What is written.
     pub(crate) out: [ViewMut<'a>; O],
-    /// An output of another type; of size one on every axis if there is none.
+    /// An operand of another type, if there is one.
     pub(crate) other: T,
     /// What is read, the whole operand first.
     pub(crate) inp: [View<'a>; I],
@@ -71,7 +71,7 @@ pub(crate) struct Parts<'a, T, const O: usize, const I: usize> {
     pub(crate) reduced: AxisSet,
 }
 
-/// What can be cut along a kept axis: an output of another type than `f32`, or none, or all operands.
+/// What can be cut along a kept axis: an operand of another type than `f32`, or none, or all operands.
 pub(crate) trait Other: Send + Sized {
     /// The halves before and from index `at` of an axis.
     fn cut(self, axis: usize, at: usize) -> (Self, Self);
@@ -84,6 +84,12 @@ impl Other for () {
 }
 
 impl<T: Element> Other for ViewMut<'_, T> {
+    fn cut(self, axis: usize, at: usize) -> (Self, Self) {
+        self.split_at(axis as isize, at).expect("a kept axis of every operand")
+    }
+}
+
+impl<T: Element> Other for View<'_, T> {
     fn cut(self, axis: usize, at: usize) -> (Self, Self) {
         self.split_at(axis as isize, at).expect("a kept axis of every operand")
     }

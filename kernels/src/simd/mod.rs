@@ -48,15 +48,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// True in the first `n` lanes; in all of them if `n >= LANES`.
     fn head(self, n: usize) -> Self::Mask;
 
-    /// True in lane `i` alone; nowhere if `i >= LANES`.
-    #[inline(always)]
-    fn lane(self, i: usize) -> Self::Mask {
-        let lanes: [f32; 16] = std::array::from_fn(|lane| if lane == i { 0.0 } else { 1.0 });
-        const { assert!(Self::LANES <= 16) };
-        // SAFETY: the array holds the widest register.
-        self.eq(unsafe { self.load(lanes.as_ptr()) }, self.zero())
-    }
-
     /// Reads `LANES` floats.
     ///
     /// # Safety

@@ -39,8 +39,7 @@ macro_rules! fold4x8 {
         let [a, c, b, d] = $x;
         let ab = $op(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b));
         let cd = $op(_mm256_permute2f128_ps::<0x20>(c, d), _mm256_permute2f128_ps::<0x31>(c, d));
-        let pairs =
-            $op(_mm256_shuffle_ps::<0b01_00_01_00>(ab, cd), _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
+        let pairs = $op(_mm256_shuffle_ps::<0b01_00_01_00>(ab, cd), _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd));
         $op(_mm256_moveldup_ps(pairs), _mm256_movehdup_ps(pairs))
     }};
 }
@@ -72,9 +71,6 @@ const SIGN: f32 = -0.0;
 
 /// A window of eight into this, starting at `8 - n`, has its first `n` lanes set.
 static HEADS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
-
-/// A window of eight into this, starting at `8 - i`, has lane `i` set.
-static LANE: [i32; 16] = [0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0, 0, 0, 0, 0, 0];
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
@@ -114,13 +110,6 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn head(self, n: usize) -> __m256 {
         let window = &HEADS[8 - n.min(8)..][..8];
-        // SAFETY: the token proves the features; `window` is eight readable integers.
-        unsafe { _mm256_castsi256_ps(_mm256_loadu_si256(window.as_ptr().cast())) }
-    }
-
-    #[inline(always)]
-    fn lane(self, i: usize) -> __m256 {
-        let window = &LANE[8 - i.min(8)..][..8];
         // SAFETY: the token proves the features; `window` is eight readable integers.
         unsafe { _mm256_castsi256_ps(_mm256_loadu_si256(window.as_ptr().cast())) }
     }
@@ -326,11 +315,6 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn head(self, n: usize) -> __mmask16 {
         head16(n)
-    }
-
-    #[inline(always)]
-    fn lane(self, i: usize) -> __mmask16 {
-        if i < 16 { 1 << i } else { 0 }
     }
 
     #[inline(always)]

@@ -29,7 +29,7 @@ impl<const O: usize, const I: usize> Axis<O, I> {
     pub(crate) const UNIT: Self = Self { size: 1, out: [0; O], inp: [0; I] };
 
     /// Whether this axis followed by `inner` is one axis for every operand.
-    fn joins(&self, inner: &Self) -> bool {
+    pub(super) fn joins(&self, inner: &Self) -> bool {
         let size = inner.size as isize;
         let even = |outer: &[isize], inner: &[isize]| outer.iter().zip(inner).all(|(&a, &b)| a == b.wrapping_mul(size));
         even(&self.out, &inner.out) && even(&self.inp, &inner.inp)
@@ -245,10 +245,10 @@ pub(crate) struct Blocks<'n, 'a, const O: usize, const I: usize> {
 impl<const O: usize, const I: usize> Blocks<'_, '_, O, I> {
     /// The next block of every operand. The nest must not be empty.
     pub(crate) fn next_block(&mut self) -> Option<([MatMut<'_>; O], [Mat<'_>; I])> {
-        let mut walk = self.walk.take()?;
-        let at = walk;
-        if walk.advance() {
-            self.walk = Some(walk);
+        let walk = self.walk.as_mut()?;
+        let (out_at, inp_at) = (walk.out, walk.inp);
+        if !walk.advance() {
+            self.walk = None;
         }
         let Nest { rank, axes, out, inp, .. } = &*self.nest;
         let mut inner = [Axis::UNIT; 2];
@@ -259,11 +259,11 @@ impl<const O: usize, const I: usize> Blocks<'_, '_, O, I> {
         let out = std::array::from_fn(|k| {
             // SAFETY: by fact 1 every index of the two axes leads to an element, and by fact 2 each to its own, which
             // is this block's alone while it borrows the walk: blocks differ in an index of an outer axis.
-            unsafe { MatMut::from_parts(out[k].wrapping_offset(at.out[k]), shape, [rows.out[k], cols.out[k]]) }
+            unsafe { MatMut::from_parts(out[k].wrapping_offset(out_at[k]), shape, [rows.out[k], cols.out[k]]) }
         });
         let inp = std::array::from_fn(|k| {
             // SAFETY: by fact 1 every index of the two axes leads to an element.
-            unsafe { Mat::from_parts(inp[k].wrapping_offset(at.inp[k]), shape, [rows.inp[k], cols.inp[k]]) }
+            unsafe { Mat::from_parts(inp[k].wrapping_offset(inp_at[k]), shape, [rows.inp[k], cols.inp[k]]) }
         });
         Some((out, inp))
     }

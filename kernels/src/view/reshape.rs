@@ -1,4 +1,4 @@
-//! The transformations that change the number of axes or repeat elements: reshape and broadcast.
+//! The transformations that look at several axes at once: reshape, broadcast, and axes moved together.
 #![forbid(unsafe_code)]
 
 use super::layout::{Layout, check_len, check_rank};
@@ -106,6 +106,34 @@ impl Layout {
         // Only an empty view can have grown: 0 elements are 0 times anything.
         check_len(OP, new.shape(), self.len(), limit)?;
         Ok(new)
+    }
+
+    pub(super) fn movedims(self, source: &[isize], destination: &[isize]) -> Result<Self> {
+        const OP: &str = "movedims";
+        if source.len() != destination.len() {
+            let (want, got) = (source.len(), destination.len());
+            return Err(ErrorKind::Length { op: OP, arg: "destination", want, got }.into());
+        }
+        let twice = |axis| ErrorKind::Axis { op: OP, axis, rank: self.rank, reason: "named twice" };
+        let (mut from, mut moved) = ([None; MAX_RANK], [false; MAX_RANK]);
+        for (&axis, &place) in source.iter().zip(destination) {
+            let at = self.axis(OP, axis)?;
+            if std::mem::replace(&mut moved[at], true) {
+                return Err(twice(axis).into());
+            }
+            if from[self.axis(OP, place)?].replace(at).is_some() {
+                return Err(twice(place).into());
+            }
+        }
+        let (mut result, mut rest) = (self, (0..self.rank).filter(|&axis| !moved[axis]));
+        for (to, from) in from[..self.rank].iter().enumerate() {
+            // As many axes are left as places.
+            if let Some(axis) = from.or_else(|| rest.next()) {
+                result.shape[to] = self.shape[axis];
+                result.strides[to] = self.strides[axis];
+            }
+        }
+        Ok(result)
     }
 
     pub(super) fn broadcast_to(self, op: &'static str, shape: &[usize], limit: usize) -> Result<Self> {

@@ -140,6 +140,15 @@ macro_rules! shared {
             self.layout.movedim(source, destination).map(|layout| self.with(layout))
         }
 
+        /// Several axes moved, each to the place in the result that stands beside it, the others in their order.
+        ///
+        /// # Errors
+        /// [`ErrorKind::Length`] unless there are as many places as axes, [`ErrorKind::Axis`] if one is outside or
+        /// named twice.
+        pub fn movedims(self, source: &[isize], destination: &[isize]) -> Result<Self> {
+            self.layout.movedims(source, destination).map(|layout| self.with(layout))
+        }
+
         /// The elements in the same logical order under another shape; one size may be -1, to be worked out.
         ///
         /// # Errors
