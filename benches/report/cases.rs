@@ -42,7 +42,7 @@ enum Form {
     Tn,
 }
 
-fn numbers(len: usize, seed: u64) -> Vec<f32> {
+pub(crate) fn numbers(len: usize, seed: u64) -> Vec<f32> {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     (0..len).map(|_| rng.random::<f32>() - 0.5).collect()
 }

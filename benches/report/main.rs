@@ -3,15 +3,20 @@
 //! `NAME key=value …`, where `NAME` ends in the number of threads. `us` is the best of many samples, `gflops` counts
 //! useful operations only (2·m·k·n of the unpadded sizes), and `peak` is their share of the best window of a loop of
 //! fused multiply-adds, measured between the cases. A share above 1.02 means that the ceiling is wrong: the program
-//! then fails. Arguments: a part of a case's name to run only those, and `--test` for one short pass.
+//! then fails. `ns` is the time of an element. `gbs` counts inputs read once and outputs written once, and `share` is the
+//! time that a plain loop takes to read and write as many arrays of the same size, over that of the case. Arguments: a part of a case's name to run only those, and `--test` for one short pass.
 
 mod cases;
 mod ceiling;
+mod ops;
+mod stream;
 
 use ceiling::FmaPeak;
+use handgrad::kernels;
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use stream::{Mix, Stream};
 
 /// How long is measured.
 #[derive(Clone, Copy)]
@@ -31,6 +36,8 @@ struct Line {
     flops: Option<(usize, f64)>,
     /// Elements of a call, for functions.
     elements: Option<f64>,
+    /// Bytes of a call, and the best time of a plain loop over as many.
+    stream: Option<(f64, f64)>,
 }
 
 /// Collects lines, and measures the ceilings between them.
@@ -57,7 +64,13 @@ impl Report {
             self.peaks.push((isa.to_owned(), FmaPeak::new(isa)));
         }
         let nanoseconds = self.time(call, Some(peak));
-        self.lines.push(Line { name: name.to_owned(), nanoseconds, flops: Some((peak, flops)), elements: None });
+        self.lines.push(Line {
+            name: name.to_owned(),
+            nanoseconds,
+            flops: Some((peak, flops)),
+            elements: None,
+            stream: None,
+        });
     }
 
     /// Times `call`, which computes `elements` values.
@@ -66,7 +79,49 @@ impl Report {
             return;
         }
         let nanoseconds = self.time(call, None);
-        self.lines.push(Line { name: name.to_owned(), nanoseconds, flops: None, elements: Some(elements as f64) });
+        let elements = Some(elements as f64);
+        self.lines.push(Line { name: name.to_owned(), nanoseconds, flops: None, elements, stream: None });
+    }
+
+    /// Times `call`, which reads and writes `elements` values as often as `mix` says, and beside it a plain loop that
+    /// does the same.
+    fn stream(
+        &mut self,
+        name: &str,
+        threads: usize,
+        elements: usize,
+        mix: Mix,
+        mut call: impl FnMut() -> kernels::Result<()>,
+    ) -> handgrad::Result<()> {
+        if !self.wants(name) {
+            return Ok(());
+        }
+        let mut stream = Stream::new(mix, elements, threads);
+        call()?;
+        let start = Instant::now();
+        call()?;
+        let once = start.elapsed().max(Duration::from_nanos(20)).as_secs_f64();
+        let calls = ((self.effort.sample.as_secs_f64() / once) as usize).clamp(1, 100_000);
+        // Large cases take long: a second and a half for each is enough.
+        let samples = ((1.5 / (once * calls as f64)) as usize).clamp(5, self.effort.samples.max(5));
+        let samples = if self.effort.samples == 1 { 1 } else { samples };
+        let (mut best, mut ceiling) = (f64::INFINITY, f64::INFINITY);
+        for _ in 0..samples {
+            ceiling = ceiling.min(stream.measure(calls));
+            let start = Instant::now();
+            for _ in 0..calls {
+                call()?;
+            }
+            best = best.min(start.elapsed().as_nanos() as f64 / calls as f64);
+        }
+        self.lines.push(Line {
+            name: name.to_owned(),
+            nanoseconds: best,
+            flops: None,
+            elements: Some(elements as f64),
+            stream: Some((stream.bytes(), ceiling)),
+        });
+        Ok(())
     }
 
     /// The best time of one call.
@@ -108,6 +163,9 @@ impl Report {
             if let Some(elements) = line.elements {
                 let _ = write!(text, " ns={:.4}", line.nanoseconds / elements);
             }
+            if let Some((bytes, ceiling)) = line.stream {
+                let _ = write!(text, " gbs={:.1} share={:.3}", bytes / line.nanoseconds, ceiling / line.nanoseconds);
+            }
             println!("{text}");
         }
         possible
@@ -124,7 +182,7 @@ fn main() -> ExitCode {
         Effort { sample: Duration::from_micros(200), samples: 800 }
     };
     let mut report = Report { effort, only, peaks: Vec::new(), lines: Vec::new() };
-    if let Err(error) = cases::run(&mut report) {
+    if let Err(error) = cases::run(&mut report).and_then(|()| ops::run(&mut report)) {
         eprintln!("report: {error}");
         return ExitCode::FAILURE;
     }
