@@ -228,21 +228,73 @@ pub(crate) fn expect_scratch(op: &'static str, want: usize, got: usize) -> Resul
     if got >= want { Ok(()) } else { Err(ErrorKind::Scratch { op, want, got }.into()) }
 }
 
+/// Checks the number of elements of a slice.
+///
+/// # Errors
+/// [`ErrorKind::Length`] if it is another.
+#[inline]
+pub(crate) fn expect_len(op: &'static str, arg: &'static str, want: usize, got: usize) -> Result<()> {
+    if want == got { Ok(()) } else { Err(ErrorKind::Length { op, arg, want, got }.into()) }
+}
+
+/// The place of the first value that is not in `0..bound`.
+#[inline]
+#[must_use]
+pub fn first_outside(values: &[i64], bound: usize) -> Option<usize> {
+    first_beyond(values, 0, bound)
+}
+
+/// The place of the first value that is not in `least..bound`; `least` is at most 0.
+#[inline]
+pub(crate) fn first_beyond(values: &[i64], least: i64, bound: usize) -> Option<usize> {
+    debug_assert!(least <= 0);
+    // A value is outside if the sign of its distance from the least is set or that of the distance from it to the last:
+    // whole registers of them are looked at together, without a branch, since hardly ever one is outside. A distance
+    // may overflow only where the value is inside or the other sign is set, so that none is missed.
+    let last = (bound as i64).wrapping_sub(1);
+    let signs = |signs, &value: &i64| signs | value.wrapping_sub(least) | last.wrapping_sub(value);
+    if values.iter().fold(0, signs) >= 0 {
+        return None;
+    }
+    values.iter().position(|&value| value < least || (value >= 0 && value as u64 >= bound as u64))
+}
+
 /// Checks that an index operand stays within `0..bound`.
 ///
 /// # Errors
 /// [`ErrorKind::Index`] for the first value outside.
 #[inline]
 pub(crate) fn expect_indices(op: &'static str, arg: &'static str, values: &[i64], bound: usize) -> Result<()> {
-    // A value is outside if its own sign is set or that of its distance from the last place: whole registers of them
-    // are looked at together, without a branch, since hardly ever one is outside.
-    let last = (bound as i64).wrapping_sub(1);
-    if values.iter().fold(0, |signs, &value| signs | value | last.wrapping_sub(value)) >= 0 {
-        return Ok(());
-    }
-    let outside = |&value: &i64| value as u64 >= bound as u64;
-    match values.iter().position(outside) {
+    match first_outside(values, bound) {
         None => Ok(()),
         Some(position) => Err(ErrorKind::Index { op, arg, position, value: values[position], bound }.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_value_outside_is_found() {
+        let bounds = [0, 1, 2, 27, 1 << 40, i64::MAX as usize];
+        let near = |value: i64| [value.saturating_sub(1), value, value.saturating_add(1)];
+        let least = [0, -1, -27, i64::MIN];
+        let values: Vec<i64> = bounds.iter().map(|&bound| bound as i64).chain(least).flat_map(near).collect();
+        for (bound, least) in bounds.into_iter().flat_map(|bound| least.map(|least| (bound, least))) {
+            let inside = |value: i64| value >= least && value < bound as i64;
+            for &value in &values {
+                let found = first_beyond(&[value], least, bound);
+                assert_eq!(found, (!inside(value)).then_some(0), "{value} of {least}..{bound}");
+            }
+            let mut many: Vec<i64> = values.iter().copied().filter(|&value| inside(value)).collect();
+            assert_eq!(first_beyond(&many, least, bound), None, "{least}..{bound}");
+            let place = many.len();
+            many.extend(values.iter().filter(|&&value| !inside(value)));
+            assert_eq!(first_beyond(&many, least, bound), (place < many.len()).then_some(place), "{least}..{bound}");
+        }
+        assert_eq!(first_outside(&[0, 3, 2, 4, -1, 4], 4), Some(3));
+        assert_eq!(first_outside(&[0, 3, -1], 4), Some(2));
+        assert_eq!(first_outside(&[], 0), None);
     }
 }

@@ -84,6 +84,40 @@ impl Exec {
     pub fn install<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         self.par.install(f)
     }
+
+    /// Runs `f` on every item with its index. If all of them together are worth `nanoseconds` of one core and more
+    /// threads, each thread takes items that follow each other; which ones, their number alone decides.
+    ///
+    /// ```
+    /// use handgrad_kernels::Exec;
+    /// let mut squares = [0; 4];
+    /// Exec::serial()?.for_each(&mut squares, 4, |i, square| *square = i * i);
+    /// assert_eq!(squares, [0, 1, 4, 9]);
+    /// # Ok::<(), handgrad_kernels::Error>(())
+    /// ```
+    pub fn for_each<T: Send>(&self, items: &mut [T], nanoseconds: usize, f: impl Fn(usize, &mut T) + Sync) {
+        self.for_each_part(items, &mut [(); 0], 0, nanoseconds, |i, item, _| f(i, item));
+    }
+
+    /// [`for_each`](Exec::for_each) with a part of a slice for each item: `each` elements of `all`, in order, as far as
+    /// they go.
+    pub fn for_each_part<T: Send, U: Send>(
+        &self,
+        items: &mut [T],
+        all: &mut [U],
+        each: usize,
+        nanoseconds: usize,
+        f: impl Fn(usize, &mut T, &mut [U]) + Sync,
+    ) {
+        let work = Shares { start: 0, items, all, each };
+        self.par.run(nanoseconds, 1, work, |Shares { start, items, mut all, each }| {
+            for (i, item) in items.iter_mut().enumerate() {
+                let (part, rest) = all.split_at_mut(each.min(all.len()));
+                f(start + i, item, part);
+                all = rest;
+            }
+        });
+    }
 }
 
 /// An axis along which blocks are cut into pieces for threads.
@@ -154,6 +188,28 @@ impl<'a, const O: usize, const I: usize> Divide for Blocks<'a, O, I> {
             Blocks { axis, start, out: all(first), inp: inp.map(|x| part(x, 0, at)) },
             Blocks { axis, start: start + at, out: all(second), inp: inp.map(|x| part(x, at, len(x))) },
         )
+    }
+}
+
+/// The items from index `start` on, with their parts of a slice.
+struct Shares<'a, T, U> {
+    start: usize,
+    items: &'a mut [T],
+    all: &'a mut [U],
+    /// Elements of `all` for each item.
+    each: usize,
+}
+
+impl<T: Send, U: Send> Divide for Shares<'_, T, U> {
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn divide(self, at: usize, _: usize, _: usize) -> (Self, Self) {
+        let Shares { start, items, all, each } = self;
+        let (first, second) = items.split_at_mut(at);
+        let (all1, all2) = all.split_at_mut(at.saturating_mul(each).min(all.len()));
+        (Shares { start, items: first, all: all1, each }, Shares { start: start + at, items: second, all: all2, each })
     }
 }
 

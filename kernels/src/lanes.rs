@@ -15,11 +15,13 @@
 
 mod fold;
 mod map;
+mod placed;
 mod rows;
 mod short;
 
 pub(crate) use fold::{Fold, RUN, fold_columns, fold_runs, join};
 pub(crate) use map::map;
+pub(crate) use placed::{Placed, map_placed};
 pub(crate) use rows::{fold_one_row, map_row};
 pub(crate) use short::{Registers, Short, ShortRows, TOGETHER, map_short_rows};
 
@@ -674,9 +676,9 @@ fn scatter_add_small<S: Simd>(s: S, mut table: MatMut<'_>, accum: Accum, first: 
     }
 }
 
-/// Copies `src` into the upper left of `dst`, whose columns must be adjacent. `src` may have any strides, and is transposed
-/// in registers where its rows are adjacent instead. Of a wider `dst` whole registers are written: what lies to the right
-/// of the copy is arbitrary.
+/// Copies `src` into the upper left of `dst`, whose columns must be adjacent. `src` may have any strides, and is
+/// transposed in registers where its rows are adjacent instead. Of a wider `dst` whole registers are written: what lies
+/// to the right of the copy is arbitrary.
 #[inline(always)]
 pub(crate) fn copy<S: Simd>(s: S, mut dst: MatMut<'_>, src: Mat<'_>) {
     debug_assert!(src.rows() <= dst.rows() && src.cols() <= dst.cols() && dst.is_adjacent());

@@ -22,8 +22,8 @@
 //! # }
 //! ```
 //!
-//! The operations are in [`op`]; [`ops`] explains their gradients one kind after the other, with examples, and has PyTorch's
-//! names beside ours.
+//! The operations are in [`op`]; [`ops`] explains their gradients one kind after the other, with examples, and has
+//! PyTorch's names beside ours.
 //!
 //! # What every kernel keeps
 //!
@@ -52,8 +52,8 @@
 //!     └─► view, par, exec, error                  (leaves)
 //! ```
 //!
-//! `simd` knows no slice longer than a register, `math` no slice, `lanes` no operation; `std::arch` and `wide` are named
-//! in `simd` only, rayon in `par` only. `unsafe` lives in `view`, `simd`, `lanes` and `gemm::micro`.
+//! `simd` knows no slice longer than a register, `math` no slice, `lanes` no operation; `std::arch` and `wide` are
+//! named in `simd` only, rayon in `par` only. `unsafe` lives in `view`, `simd`, `lanes` and `gemm::micro`.
 
 mod elementwise;
 pub mod error;

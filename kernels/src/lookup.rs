@@ -7,11 +7,11 @@
 //! after the other in row-major order of the indices. Threads take parts of the table, so that each element has one of
 //! them.
 
-use crate::error::{ErrorKind, Result};
+use crate::error::{ErrorKind, MAX_RANK, Result, first_beyond};
 use crate::exec::Exec;
 use crate::lanes::{self, Map, Same};
 use crate::simd::{Kernel, Simd};
-use crate::view::{Lookup, Mat, MatMut, Places, View, ViewMut, Visit};
+use crate::view::{Integers, Lookup, Mat, MatMut, Places, View, ViewMut, Visit};
 
 /// Nanoseconds of one core an element in blocks, and by itself, for the split over threads.
 const NS: [f64; 2] = [0.12, 2.5];
@@ -85,8 +85,7 @@ pub(crate) fn expect_places(
         }
     }
     let any = match once.as_slice() {
-        // Without a branch for each value, since hardly ever one is outside.
-        Some(values) => values.iter().fold(false, |any, &value| any | outside(value)),
+        Some(values) => first_beyond(values, least, bound).is_some(),
         None => once.iter().any(outside),
     };
     if !any {
@@ -107,6 +106,13 @@ pub(crate) fn spread<'a>(mut index: View<'a, i64>, after: usize, shape: &[usize]
         index = index.unsqueeze(-1)?;
     }
     index.broadcast_to(shape)
+}
+
+/// Places that integers name on one axis, while the other axes go along with each other.
+pub(crate) fn places<'a>(integers: &'a [Integers<'a>; 1]) -> Places<'a> {
+    let mut along: [Option<usize>; MAX_RANK] = std::array::from_fn(Some);
+    along[integers[0].axis] = None;
+    Places { along, integers, masks: &[], line: 0 }
 }
 
 /// What happens to an output at a place, by blocks and by elements alike.

@@ -6,9 +6,9 @@
 //! equal, so that one which went to the wrong place is seen.
 //!
 //! A loss is one number. For a value `y` somewhere on the way to it, `dy` is the gradient of the loss in `y`: how much
-//! the loss grows for each unit that an element of `y` grows. An operation `y = f(x)` is handed `dy` from above and owes
-//! `dx = dy·∂y/∂x` to what is below. That is the chain rule, and all of backprop: do it for every operation, from the
-//! last to the first. Where a value is used twice, its two gradients are added.
+//! the loss grows for each unit that an element of `y` grows. An operation `y = f(x)` is handed `dy` from above and
+//! owes `dx = dy·∂y/∂x` to what is below. That is the chain rule, and all of backprop: do it for every operation, from
+//! the last to the first. Where a value is used twice, its two gradients are added.
 //!
 //! The examples take their names from the notebook "becoming a backprop ninja" of makemore: `hprebn`, `bnraw`,
 //! `logits`, `counts`. `n` is the number of samples in a batch; a sample is a row.
@@ -18,7 +18,8 @@
 //! 3. [Sum and its expanded gradient](#sum-and-its-expanded-gradient)
 //! 4. [Max, its one-hot gradient and `logit_maxes`](#max-its-one-hot-gradient-and-logit_maxes)
 //! 5. [Broadcasting forward and the sum it needs backward](#broadcasting-forward-and-the-sum-it-needs-backward)
-//! 6. [keepdim: why a bias gradient needs none and `bnvar_inv` does](#keepdim-why-a-bias-gradient-needs-none-and-bnvar_inv-does)
+//! 6. [keepdim: why a bias gradient needs none and `bnvar_inv`
+//!    does](#keepdim-why-a-bias-gradient-needs-none-and-bnvar_inv-does)
 //! 7. [W·x against x·W and the bias gradient of each](#wx-against-xw-and-the-bias-gradient-of-each)
 //! 8. [Softmax and cross-entropy together, and why `dim=1`](#softmax-and-cross-entropy-together-and-why-dim1)
 //! 9. [Batch norm in eight small steps and in one](#batch-norm-in-eight-small-steps-and-in-one)

@@ -116,6 +116,8 @@ impl Par {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::Exec;
+    use std::time::Instant;
 
     struct Marks<'a>(&'a mut [u8]);
 
@@ -145,6 +147,31 @@ mod tests {
                 assert!(marks.iter().all(|&mark| mark == 1), "threads {threads}, len {len}, grain {grain}");
             }
         }
+    }
+
+    #[test]
+    fn every_item_is_visited_once_with_its_index_on_two_workers() {
+        for threads in [1, 2, 3, 4] {
+            let exec = Exec::with_threads(threads).unwrap().with_min_piece(0);
+            let mut items = vec![(usize::MAX, 0); 10];
+            for len in 0..=items.len() {
+                items.fill((usize::MAX, 0));
+                let visited = &mut items[..len];
+                exec.install(|| exec.for_each(visited, 0, |i, (index, count)| (*index, *count) = (i, *count + 1)));
+                let want = |i: usize| if i < len { (i, 1) } else { (usize::MAX, 0) };
+                assert!((0..items.len()).all(|i| items[i] == want(i)), "threads {threads}, len {len}: {items:?}");
+            }
+            // One worker may do all pieces before another wakes.
+            let begun = Instant::now();
+            while threads > 1 && exec.workers_seen() < 2 {
+                assert!(begun.elapsed().as_secs() < 60, "the items were never split");
+                exec.install(|| exec.for_each(&mut items, 0, |_, (_, count)| *count += 1));
+            }
+        }
+        // Small work stays in one piece: nobody but the caller sees it.
+        let exec = Exec::with_threads(2).unwrap();
+        exec.install(|| exec.for_each(&mut [(); 10], 2 * MIN_PIECE_NS - 1, |_, ()| ()));
+        assert_eq!(exec.workers_seen(), 0);
     }
 
     #[test]

@@ -59,6 +59,9 @@
 //! | `torch.as_strided` | [`with_strides`](View::with_strides) |
 //! | `np.broadcast_shapes` | [`broadcast_shape`] |
 //!
+//! With the feature `ndarray` views and matrices are made from those of that crate and made into them, without a copy.
+//! Its `ArrayView` and `ArrayViewMut` become ours by `try_from`, which fails above 8 axes, and ours theirs by `into`.
+//!
 //! # Gradients
 //!
 //! **The adjoint of a view writes through the same view.** Every transformation of a [`View`] but the two that repeat
@@ -95,6 +98,8 @@ mod iter;
 mod layout;
 mod lookup;
 mod mat;
+#[cfg(feature = "ndarray")]
+mod ndarray;
 mod nest;
 mod reshape;
 mod shared;

@@ -11,7 +11,7 @@ use common::random::Random;
 use common::tiers::{is_fused, on_every_tier};
 use common::{pools, serial, until_two_workers};
 use handgrad_kernels::gemm::Accum;
-use handgrad_kernels::op::activation::Activation;
+use handgrad_kernels::op::activation::{self, Activation};
 use handgrad_kernels::op::batch_norm::{self, Config, Grads, Saved, Statistics, Variance};
 use handgrad_kernels::{ErrorKind, Exec, Isa};
 
@@ -127,8 +127,7 @@ fn run(exec: &Exec, case: &Case, random: &mut Random, dense: bool) -> Results {
         let grads = Grads { dx: dx.mat_mut(), dgamma: dgamma.mat_mut(), dbeta: dbeta.mat_mut() };
         let mut scratch = vec![f32::NAN; batch_norm::backward_scratch(features)];
         let (dy, x, config) = (dy.mat(), x.mat(), case.config);
-        let through = Activation::Identity;
-        batch_norm::backward(exec, grads, accum, dy, x, saved, gamma, config, through, &mut scratch).unwrap();
+        batch_norm::backward(exec, grads, accum, dy, x, saved, gamma, config, &mut scratch).unwrap();
         [dgamma.to_vec(), dbeta.to_vec()]
     });
     dx.assert_guards(&what);
@@ -418,7 +417,8 @@ fn the_input_gradient_goes_through_the_activation_that_made_the_input() {
                 let (gamma, accum) = (row(&case.gamma), Accum::Replace);
                 let (gamma, config, scratch) = (gamma.mat(), case.config, &mut scratch);
                 let (dy, x) = (dy.mat(), x.mat());
-                batch_norm::backward(&exec, grads, accum, dy, x, saved, gamma, config, activation, scratch).unwrap();
+                batch_norm::backward(&exec, grads, accum, dy, x, saved, gamma, config, scratch).unwrap();
+                activation::backward_in_place(&exec, dx.mat_mut(), x, activation).unwrap();
                 let what = format!("{isa}, {batch}x{features}, through {activation:?}");
                 dx.assert_guards(&what);
                 let identity = activation == Activation::Identity;
@@ -547,8 +547,7 @@ fn bad_arguments_of_backward_write_nothing() {
             let grads = Grads { dx: dx.mat_mut(), dgamma: dgamma.mat_mut(), dbeta: dbeta.mat_mut() };
             let saved = Saved { mean: mean.mat(), var: mean.mat(), inv_std: inv_std.mat() };
             let (dy, x, gamma, mut scratch) = (dy.mat(), x.mat(), gamma.mat(), vec![0.0; scratch]);
-            let (through, scratch) = (Activation::Tanh, &mut scratch);
-            let result = batch_norm::backward(&exec, grads, accum, dy, x, saved, gamma, config, through, scratch);
+            let result = batch_norm::backward(&exec, grads, accum, dy, x, saved, gamma, config, &mut scratch);
             let error = result.unwrap_err();
             assert_eq!(*error.kind(), want);
             assert_eq!([&dx, &dgamma, &dbeta].map(Block::bits), before, "{error}, but something was written");

@@ -464,7 +464,7 @@ fn bad_arguments_of_backward_input_write_nothing() {
         check([dx, dy, w, x], [DENSE; 4], 0, through, ErrorKind::Scratch { op: OP, want: need, got: 0 });
     }
     let layouts = [DENSE, DENSE, DENSE, Layout::Transposed];
-    check([dx, dy, w, x], layouts, full, Activation::Tanh, adjacent("x", 5));
+    check([dx, dy, w, x], layouts, full, Activation::Tanh, adjacent("saved", 5));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! What the conformance tests do not ask: the powers' special values and accuracy, what bad arguments give, and picking.
+//! What the conformance tests do not ask: the powers' special values and accuracy, what bad arguments give, and
+//! picking.
 
 mod common;
 

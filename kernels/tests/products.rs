@@ -1,5 +1,5 @@
-//! Matrix products over views: against plain loops in f64, bit for bit in the written order, and the same bits for every
-//! layout, tier, number of threads and neighbour.
+//! Matrix products over views: against plain loops in f64, bit for bit in the written order, and the same bits for
+//! every layout, tier, number of threads and neighbour.
 
 mod common;
 #[path = "products/counting.rs"]

@@ -277,14 +277,15 @@ unsafe fn finish<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(
     }
     match panel.epilogue {
         Epilogue::Store => each!(I, V, sums[I][V]),
-        Epilogue::Bias(bias) => {
+        Epilogue::Bias(bias, floor) => {
+            let floor = s.splat(floor);
             let at = bias.as_ptr().wrapping_add(panel.origin.1);
             let mut row = [s.zero(); NV];
             unrolled!(V < NV, {
                 // SAFETY: the bias has one row, with these columns.
                 row[V] = unsafe { panel.load::<S, MASKED>(s, at.wrapping_add(V * S::LANES), V == NV - 1) };
             });
-            each!(I, V, s.add(sums[I][V], row[V]));
+            each!(I, V, s.max(floor, s.add(sums[I][V], row[V])));
         }
         Epilogue::Through(slope, saved) => each!(I, V, {
             // SAFETY: `saved` has the shape of `C`.
@@ -321,7 +322,10 @@ pub(super) fn matrix_vector<S: Simd>(s: S, tiles: Tiles<'_>) {
                     let row = saved.as_ptr().wrapping_offset((origin.0 + i) as isize * saved.row_stride());
                     slope.apply(s, sum, s.load_head(row.wrapping_add(origin.1), 1))
                 }
-                (Epilogue::Bias(bias), _) => s.add(sum, s.load_head(bias.as_ptr().wrapping_add(origin.1), 1)),
+                (Epilogue::Bias(bias, floor), _) => {
+                    let bias = s.load_head(bias.as_ptr().wrapping_add(origin.1), 1);
+                    s.max(s.splat(floor), s.add(sum, bias))
+                }
                 (Epilogue::Store, Accum::Add) => s.add(old, sum),
                 (Epilogue::Store, Accum::Replace) => sum,
             };

@@ -14,14 +14,14 @@
 //! Small products read their operands where they are. Large ones, and those whose `B` does not have adjacent columns,
 //! copy `B` in panels into `scratch` first.
 
-mod blocking;
+pub(crate) mod blocking;
 mod micro;
 #[cfg(test)]
 mod tests;
 
 use crate::error::{Result, expect_scratch, expect_shape};
 use crate::exec::Exec;
-use crate::lanes::{self, Map};
+use crate::lanes;
 use crate::math;
 use crate::par::Divide;
 use crate::simd::{Kernel, Simd};
@@ -43,8 +43,9 @@ pub enum Accum {
 pub(crate) enum Epilogue<'a> {
     /// The chain is the result.
     Store,
-    /// `chain + bias[j]`; the bias is `1 x n` with adjacent columns.
-    Bias(Mat<'a>),
+    /// `max(floor, chain + bias[j])`; the bias is `1 x n` with adjacent columns, the floor 0 for a relu and `-inf`,
+    /// which changes nothing, for no activation.
+    Bias(Mat<'a>, f32),
     /// `chain·f'(saved[i, j])`: a gradient taken through an activation whose output was `saved`, which has the shape of
     /// `C` and adjacent columns.
     Through(Slope, Mat<'a>),
@@ -62,6 +63,8 @@ pub(crate) enum Slope {
     Tanh,
     /// `dy·y·(1 - y)`
     Sigmoid,
+    /// `dy·[y > 0]`
+    Relu,
 }
 
 impl Slope {
@@ -70,38 +73,21 @@ impl Slope {
         match self {
             Slope::Tanh => math::tanh_grad(s, dy, y),
             Slope::Sigmoid => math::sigmoid_grad(s, dy, y),
+            Slope::Relu => math::relu_grad(s, dy, y),
         }
     }
 }
 
-/// What is done to finished rows of `C` while they are in cache. `run` must be `#[inline(always)]`.
-pub(crate) trait Finish: Copy + Send + Sync {
-    /// Whether there is anything to do.
-    const NOTHING: bool = false;
-    /// Does it to `c`, which lies at `origin` in the whole.
-    fn run<S: Simd>(self, s: S, c: MatMut<'_>, origin: (usize, usize));
+/// What is done to finished blocks of `C` while they are in cache: a call of its own, which enters its tier by itself, so
+/// that the product is compiled once for all of them.
+pub(crate) struct Finish<'a> {
+    /// A matrix of the shape of `C` that is written too.
+    pub(crate) also: Option<MatMut<'a>>,
+    /// Does it to a block of `C` and that of `also`, which lie at a place in the whole.
+    pub(crate) run: FinishBlock<'a>,
 }
 
-/// Nothing is done.
-#[derive(Clone, Copy)]
-pub(crate) struct Done;
-
-impl Finish for Done {
-    const NOTHING: bool = true;
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S, _: MatMut<'_>, _: (usize, usize)) {}
-}
-
-/// `f(c)`, element by element.
-#[derive(Clone, Copy)]
-pub(crate) struct Then<F>(pub(crate) F);
-
-impl<F: Map<0, 1>> Finish for Then<F> {
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S, c: MatMut<'_>, _: (usize, usize)) {
-        lanes::map(s, [c], [], self.0);
-    }
-}
+pub(crate) type FinishBlock<'a> = &'a (dyn Fn(MatMut<'_>, Option<MatMut<'_>>, (usize, usize)) + Sync);
 
 /// Floats of scratch that a product of `m x k` by `k x n` may need on `exec`, whatever the strides.
 #[must_use]
@@ -131,9 +117,9 @@ pub fn gemm(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, sc
 /// [`gemm`] past the door.
 pub(crate) fn into_any(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, scratch: &mut [f32]) {
     if c.cols() == 1 || c.col_stride() == 1 {
-        product(exec, c, accum, a, b, Epilogue::Store, Done, scratch);
+        product(exec, c, accum, a, b, Epilogue::Store, None, scratch);
     } else if c.row_stride() == 1 && c.rows() > 1 {
-        product(exec, c.t(), accum, b.t(), a.t(), Epilogue::Store, Done, scratch);
+        product(exec, c.t(), accum, b.t(), a.t(), Epilogue::Store, None, scratch);
     } else {
         scattered(exec, c, accum, a, b, scratch);
     }
@@ -148,14 +134,14 @@ pub(crate) fn check(op: &'static str, exec: &Exec, c: Mat<'_>, a: Mat<'_>, b: Ma
 }
 
 /// A product past the door: shapes match, the columns of `c` are adjacent (or there is one), and `scratch` suffices.
-pub(crate) fn product<F: Finish>(
+pub(crate) fn product(
     exec: &Exec,
     c: MatMut<'_>,
     accum: Accum,
     a: Mat<'_>,
     b: Mat<'_>,
     epilogue: Epilogue<'_>,
-    finish: F,
+    finish: Option<Finish<'_>>,
     scratch: &mut [f32],
 ) {
     let vector = c.cols() == 1;
@@ -163,14 +149,14 @@ pub(crate) fn product<F: Finish>(
 }
 
 /// [`product`], or a block of one: `vector` says whether the whole product has one column, and so sums along rows.
-fn divided<F: Finish>(
+fn divided(
     exec: &Exec,
     c: MatMut<'_>,
     accum: Accum,
     a: Mat<'_>,
     b: Mat<'_>,
     epilogue: Epilogue<'_>,
-    finish: F,
+    finish: Option<Finish<'_>>,
     vector: bool,
     scratch: &mut [f32],
 ) {
@@ -180,7 +166,8 @@ fn divided<F: Finish>(
     }
     let by_rows = m >= n;
     let grain = if by_rows { 8 } else { PANEL };
-    let work = Work { c, a, b, scratch, origin: (0, 0), by_rows };
+    let (also, finish) = finish.map_or((None, None), |Finish { also, run }| (also, Some(run)));
+    let work = Work { c, also, a, b, scratch, origin: (0, 0), by_rows };
     exec.par.run(blocking::nanoseconds(m, a.cols(), n), grain, work, |work| {
         exec.isa().run(Product { work, accum, epilogue, finish, vector });
     });
@@ -204,7 +191,7 @@ fn scattered(exec: &Exec, c: MatMut<'_>, accum: Accum, a: Mat<'_>, b: Mat<'_>, s
             exec.isa().run(CopyTo { dst: copy.reborrow(), src: block.as_mat() });
             let (a, b) = (a.rows_in(i..i + rows), b.cols_in(j..j + cols));
             // A block may have one column, but the whole has more.
-            divided(exec, copy.reborrow(), accum, a, b, Epilogue::Store, Done, false, scratch);
+            divided(exec, copy.reborrow(), accum, a, b, Epilogue::Store, None, false, scratch);
             exec.isa().run(CopyTo { dst: block.reborrow(), src: copy.as_mat() });
         }
     }
@@ -227,6 +214,8 @@ impl Kernel for CopyTo<'_> {
 /// The operands of a product, to be divided over threads by rows or by columns of `C`.
 struct Work<'a> {
     c: MatMut<'a>,
+    /// A matrix that goes with `c`.
+    also: Option<MatMut<'a>>,
     a: Mat<'a>,
     b: Mat<'a>,
     scratch: &'a mut [f32],
@@ -235,51 +224,55 @@ struct Work<'a> {
     by_rows: bool,
 }
 
-impl Divide for Work<'_> {
+impl<'a> Divide for Work<'a> {
     fn len(&self) -> usize {
         if self.by_rows { self.c.rows() } else { self.c.cols() }
     }
 
     fn divide(self, at: usize, left: usize, pieces: usize) -> (Self, Self) {
-        let Work { c, a, b, scratch, origin, by_rows } = self;
+        let Work { c, also, a, b, scratch, origin, by_rows } = self;
         let (m, n) = (c.rows(), c.cols());
         let (scratch1, scratch2) = scratch.split_at_mut(scratch.len() / pieces * left);
-        let (c1, c2) = if by_rows { c.cut_row(at) } else { c.cut_col(at) };
+        let cut = |c: MatMut<'a>| if by_rows { c.cut_row(at) } else { c.cut_col(at) };
+        let ((c1, c2), (also1, also2)) = (cut(c), also.map(cut).unzip());
         if by_rows {
-            let second = (origin.0 + at, origin.1);
+            let (a1, a2, second) = (a.rows_in(0..at), a.rows_in(at..m), (origin.0 + at, origin.1));
             (
-                Work { c: c1, a: a.rows_in(0..at), b, scratch: scratch1, origin, by_rows },
-                Work { c: c2, a: a.rows_in(at..m), b, scratch: scratch2, origin: second, by_rows },
+                Work { c: c1, also: also1, a: a1, b, scratch: scratch1, origin, by_rows },
+                Work { c: c2, also: also2, a: a2, b, scratch: scratch2, origin: second, by_rows },
             )
         } else {
-            let second = (origin.0, origin.1 + at);
+            let (b1, b2, second) = (b.cols_in(0..at), b.cols_in(at..n), (origin.0, origin.1 + at));
             (
-                Work { c: c1, a, b: b.cols_in(0..at), scratch: scratch1, origin, by_rows },
-                Work { c: c2, a, b: b.cols_in(at..n), scratch: scratch2, origin: second, by_rows },
+                Work { c: c1, also: also1, a, b: b1, scratch: scratch1, origin, by_rows },
+                Work { c: c2, also: also2, a, b: b2, scratch: scratch2, origin: second, by_rows },
             )
         }
     }
 }
 
 /// One thread's piece of a product.
-struct Product<'a, F> {
+struct Product<'a> {
     work: Work<'a>,
     accum: Accum,
     epilogue: Epilogue<'a>,
-    finish: F,
+    finish: Option<FinishBlock<'a>>,
     /// Whether the whole product has one column, and so sums along rows.
     vector: bool,
 }
 
-impl<F: Finish> Kernel for Product<'_, F> {
+impl Kernel for Product<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Product { work: Work { mut c, a, b, scratch, origin, .. }, accum, epilogue, finish, vector } = self;
+        let Product { work: Work { mut c, mut also, a, b, scratch, origin, .. }, accum, epilogue, finish, vector } =
+            self;
         let (m, k, n) = (a.rows(), a.cols(), b.cols());
-        let direct = matches!(epilogue, Epilogue::Sgd { .. }) || blocking::is_direct(m, k, n);
-        let turn = !vector && direct && !b.is_adjacent() && blocking::fits_block(k, n);
+        // A descent in place is one block of `k`, whose chains are complete when they meet `C`, or goes direct.
+        let in_place = matches!(epilogue, Epilogue::Sgd { .. });
+        let direct = (in_place && k > KC) || blocking::is_direct(m, k, n, a.is_adjacent());
+        let turn = !vector && direct && !b.is_adjacent() && blocking::is_turned(k, n);
         let stride = n.next_multiple_of(S::LANES);
         let (turned, scratch) = scratch.split_at_mut(if turn { k * stride } else { 0 });
         let mut b = b;
@@ -289,22 +282,24 @@ impl<F: Finish> Kernel for Product<'_, F> {
             b = Mat::from_prefix(turned, k, stride).cols_in(0..n);
         }
         if vector || (direct && b.is_adjacent()) {
-            let rows = if F::NOTHING { m } else { blocking::FINISH_ROWS };
+            let rows = if finish.is_none() { m } else { blocking::finish_rows(n) };
             for i in (0..m).step_by(rows) {
                 let rows = i..m.min(i + rows);
                 let mut c = c.reborrow().rows_in(rows.clone());
                 let at = (origin.0 + i, origin.1);
-                let tiles = micro::Tiles { c: c.reborrow(), accum, a: a.rows_in(rows), b, epilogue, origin: at };
+                let a = a.rows_in(rows.clone());
+                let tiles = micro::Tiles { c: c.reborrow(), accum, a, b, epilogue, origin: at };
                 if vector {
                     micro::matrix_vector(s, tiles);
                 } else {
                     s.vectorize(tiles);
                 }
-                finish.run(s, c, at);
+                if let Some(finish) = finish {
+                    finish(c, also.as_mut().map(|also| also.reborrow().rows_in(rows)), at);
+                }
             }
         } else {
-            s.vectorize(Packed { c: c.reborrow(), accum, a, b, epilogue, origin, scratch });
-            finish.run(s, c, origin);
+            s.vectorize(Packed { c, also, accum, a, b, epilogue, finish, origin, scratch });
         }
     }
 }
@@ -326,10 +321,12 @@ impl Kernel for Turn<'_> {
 /// A product by way of panels of `B` in `scratch`, `KC` rows at a time, the chains of `C` continuing from block to block.
 struct Packed<'a> {
     c: MatMut<'a>,
+    also: Option<MatMut<'a>>,
     accum: Accum,
     a: Mat<'a>,
     b: Mat<'a>,
     epilogue: Epilogue<'a>,
+    finish: Option<FinishBlock<'a>>,
     origin: (usize, usize),
     scratch: &'a mut [f32],
 }
@@ -339,7 +336,7 @@ impl Kernel for Packed<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Packed { mut c, accum, a, b, epilogue, origin, scratch } = self;
+        let Packed { mut c, mut also, accum, a, b, epilogue, finish, origin, scratch } = self;
         let (m, k, n) = (a.rows(), a.cols(), b.cols());
         let (b_space, a_space) = scratch.split_at_mut(k.min(KC) * n.min(NC).next_multiple_of(PANEL));
         for j in (0..n).step_by(NC) {
@@ -349,7 +346,7 @@ impl Kernel for Packed<'_> {
                 let depth = p..k.min(p + KC);
                 pack_panels(s, b_space, b.rows_in(depth.clone()).cols_in(cols.clone()));
                 let accum = if p == 0 { accum } else { Accum::Add };
-                let epilogue = if depth.end == k { epilogue } else { Epilogue::Store };
+                let (epilogue, finish) = if depth.end == k { (epilogue, finish) } else { (Epilogue::Store, None) };
                 for i in (0..m).step_by(MC) {
                     let rows = i..m.min(i + MC);
                     let mut a = a.rows_in(rows.clone()).cols_in(depth.clone());
@@ -358,7 +355,7 @@ impl Kernel for Packed<'_> {
                         lanes::copy(s, copy.reborrow(), a.t());
                         a = Mat::from_prefix(a_space, depth.len(), rows.len()).t();
                     }
-                    let mut rest = c.reborrow().rows_in(rows).cols_in(cols.clone());
+                    let mut rest = c.reborrow().rows_in(rows.clone()).cols_in(cols.clone());
                     for (q, first) in (0..cols.len()).step_by(PANEL).enumerate() {
                         let width = PANEL.min(cols.len() - first);
                         let (c, right) = rest.cut_col(width);
@@ -367,6 +364,15 @@ impl Kernel for Packed<'_> {
                         let b = Mat::from_prefix(panel, depth.len(), PANEL).cols_in(0..width);
                         let origin = (origin.0 + i, origin.1 + j + first);
                         s.vectorize(micro::Tiles { c, accum, a, b, epilogue, origin });
+                    }
+                    if let Some(finish) = finish {
+                        let also =
+                            also.as_mut().map(|also| also.reborrow().rows_in(rows.clone()).cols_in(cols.clone()));
+                        finish(
+                            c.reborrow().rows_in(rows.clone()).cols_in(cols.clone()),
+                            also,
+                            (origin.0 + i, origin.1 + j),
+                        );
                     }
                 }
             }

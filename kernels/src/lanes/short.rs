@@ -1,5 +1,5 @@
-//! Rows of at most [`VIRTUAL_LANES`](super::VIRTUAL_LANES) elements, four at a time, each held in registers from its first
-//! read to its last write.
+//! Rows of at most [`VIRTUAL_LANES`](super::VIRTUAL_LANES) elements, four at a time, each held in registers from its
+//! first read to its last write.
 //!
 //! A sum along such a row has one element in each virtual lane, so that folding its registers by halves is the written
 //! order of [`fold_row`](super::fold_row) and gives the same bits. Four rows are folded for little more than one.

@@ -8,18 +8,22 @@ mod erf;
 mod exp;
 mod ln;
 mod pow;
+mod relu;
 mod sigmoid;
 mod softplus;
 mod tanh;
+mod threefry;
 mod trig;
 
 pub(crate) use erf::erf;
 pub(crate) use exp::{exp, exp_parts, expm1};
 pub(crate) use ln::ln;
 pub(crate) use pow::pow;
+pub(crate) use relu::{relu, relu_grad};
 pub(crate) use sigmoid::{sigmoid, sigmoid_grad};
 pub(crate) use softplus::softplus;
 pub(crate) use tanh::{tanh, tanh_grad};
+pub(crate) use threefry::{threefry2x32, threefry2x32_one};
 pub(crate) use trig::{cos, sin};
 
 use crate::simd::Simd;

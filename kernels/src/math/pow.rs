@@ -10,8 +10,8 @@ struct Two<V> {
 }
 
 /// `a^b` within 2 ULP [2.5 without fused multiply-add]. Special values are those of C and IEEE 754: `a^0` and `1^b` are
-/// 1 even if the other is NaN, a negative base has a power only if `b` is an integer, and zero and infinity keep the sign
-/// of a negative base where `b` is odd.
+/// 1 even if the other is NaN, a negative base has a power only if `b` is an integer, and zero and infinity keep the
+/// sign of a negative base where `b` is odd.
 ///
 /// `e^(b·ln |a|)`, with the logarithm and the product as sums of two floats: an error in the exponent is a relative
 /// error of the result.

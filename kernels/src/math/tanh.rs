@@ -11,8 +11,8 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let q = poly(s, t, [-4.995_159e-3, 1.991_667_2e-2, -5.348_414e-2, 0.133_278_24, -0.333_331_2]);
     let small = s.fma(s.mul(t, x), q, x);
 
-    // e^2a = 2^(n - r) with n - r = a·2/ln 2, rounded once: what that costs e^2a, the quotient makes small. Beyond 10 the
-    // quotient no longer counts; with `a` as the second operand NaN passes through.
+    // e^2a = 2^(n - r) with n - r = a·2/ln 2, rounded once: what that costs e^2a, the quotient makes small. Beyond 10
+    // the quotient no longer counts; with `a` as the second operand NaN passes through.
     let a = s.abs(x);
     let y = s.min(s.splat(10.0), a);
     let two_over_ln2 = s.splat(2.0 * std::f32::consts::LOG2_E);

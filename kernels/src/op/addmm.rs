@@ -6,8 +6,8 @@
 //! db[p, j] = alpha·Σ_i a[i, p]·dy[i, j]      dB = alpha·Aᵀ·dY
 //! ```
 //!
-//! The product comes first, with the bits of [`mm`](super::mm); then `y = fma(beta, input, alpha·y)`. With `beta = 0` the
-//! input is not read, so that a NaN or an infinity in it does not spread, as in PyTorch. Zero has no such meaning
+//! The product comes first, with the bits of [`mm`](super::mm); then `y = fma(beta, input, alpha·y)`. With `beta = 0`
+//! the input is not read, so that a NaN or an infinity in it does not spread, as in PyTorch. Zero has no such meaning
 //! elsewhere: `alpha = 0` leaves the NaN of a product a NaN. A sum of nothing (`k = 0`) is zero.
 //!
 //! ```
@@ -62,8 +62,8 @@ pub struct Grads<'a> {
     pub db: ViewMut<'a>,
 }
 
-/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they cannot
-/// be multiplied.
+/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they
+/// cannot be multiplied.
 #[must_use]
 pub fn scratch(exec: &Exec, a_shape: &[usize], b_shape: &[usize]) -> usize {
     Product::of_matrices("addmm::scratch", a_shape, b_shape).map_or(0, |product| product.scratch(exec))

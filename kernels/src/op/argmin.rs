@@ -13,8 +13,8 @@ use crate::view::{View, ViewMut};
 /// is that of `x` with size one on these axes, or without them.
 ///
 /// # Errors
-/// If the axis is out of range, if `axes` is a list of several, if `indices` has another shape, or if there is nothing to
-/// choose from.
+/// If the axis is out of range, if `axes` is a list of several, if `indices` has another shape, or if there is nothing
+/// to choose from.
 pub fn forward<'a, 'b>(
     exec: &Exec,
     indices: impl Into<ViewMut<'a, i64>>,

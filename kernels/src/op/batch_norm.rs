@@ -1,8 +1,9 @@
 //! Batch normalisation: `y = gamma·x̂ + beta` with `x̂ = (x - mean)·inv_std`, column by column over the batch.
 //!
 //! With `n` rows, `mean = Σx/n`, `var = Σ(x - mean)²/(n - c)` and `inv_std = 1/√(var + eps)`. The correction `c` is a
-//! choice: 1 (Bessel's, the notebook's) or 0 (PyTorch's). The variance is two-pass and the mean is summed as distances from
-//! the first row, so a large mean costs no more than its own rounding, and a constant column has exactly no variance.
+//! choice: 1 (Bessel's, the notebook's) or 0 (PyTorch's). The variance is two-pass and the mean is summed as distances
+//! from the first row, so a large mean costs no more than its own rounding, and a constant column has exactly no
+//! variance.
 //!
 //! Backward. `x̂` depends on `x` three times, directly and through `mean` and `var`:
 //!
@@ -17,7 +18,8 @@
 //!
 //! Source: Ioffe and Szegedy 2015; the last line is exercise 3 of the notebook.
 
-use super::activation::{Activation, WithActivation};
+use super::activation::{self, Activation, Identity};
+use super::tanh::Tanh;
 use super::unary::Unary;
 use crate::error::{ErrorKind, Result, expect_scratch};
 use crate::exec::{Axis, BlockKernel, Exec};
@@ -133,14 +135,14 @@ pub fn forward(
     gamma.expect(OP, "gamma", 1, cols)?;
     beta.expect(OP, "beta", 1, cols)?;
 
-    struct Call<'a, 'b>(&'b Exec, [MatMut<'a>; 4], [Mat<'a>; 3], f32, f32);
-    impl WithActivation for Call<'_, '_> {
-        fn call<F: Unary>(self, f: F) {
-            let Call(exec, out, inp, divisor, eps) = self;
-            exec.blocks(nanoseconds(inp[0], FORWARD_NS), Axis::Cols, 16, out, inp, Forward { divisor, eps, f });
-        }
+    let (mut y, inp, eps, cost) = (y, [x, gamma, beta], config.eps, nanoseconds(x, FORWARD_NS));
+    let out = [y.reborrow(), mean, var, inv_std];
+    if activation == Activation::Tanh {
+        exec.blocks(cost, Axis::Cols, 16, out, inp, Forward { divisor, eps, f: Tanh });
+        return Ok(());
     }
-    activation.with(Call(exec, [y, mean, var, inv_std], [x, gamma, beta], divisor, config.eps));
+    exec.blocks(cost, Axis::Cols, 16, out, inp, Forward { divisor, eps, f: Identity });
+    activation::in_place(exec, y, activation);
     Ok(())
 }
 
@@ -168,14 +170,13 @@ pub fn forward_with(
     gamma.expect(OP, "gamma", 1, cols)?;
     beta.expect(OP, "beta", 1, cols)?;
 
-    struct Call<'a, 'b>(&'b Exec, MatMut<'a>, [Mat<'a>; 5]);
-    impl WithActivation for Call<'_, '_> {
-        fn call<F: Unary>(self, f: F) {
-            let Call(exec, y, inp) = self;
-            exec.blocks(nanoseconds(inp[0], FORWARD_NS), Axis::Cols, 16, [y], inp, Affine { f });
-        }
+    let (mut y, inp, cost) = (y, [x, mean, inv_std, gamma, beta], nanoseconds(x, FORWARD_NS));
+    if activation == Activation::Tanh {
+        exec.blocks(cost, Axis::Cols, 16, [y], inp, Affine { f: Tanh });
+        return Ok(());
     }
-    activation.with(Call(exec, y, [x, mean, inv_std, gamma, beta]));
+    exec.blocks(cost, Axis::Cols, 16, [y.reborrow()], inp, Affine { f: Identity });
+    activation::in_place(exec, y, activation);
     Ok(())
 }
 
@@ -236,9 +237,6 @@ pub fn set_statistics(
 /// `1 x features`. `dx` is overwritten; `accum` says what happens to the old `dgamma` and `dbeta`. `scratch` holds
 /// [`backward_scratch`] floats.
 ///
-/// `through` is the activation that made `x`, whose gradient `dx` is then taken through: [`Activation::Identity`]
-/// leaves the gradient of `x` itself.
-///
 /// # Errors
 /// As [`forward`], and if `scratch` is too short.
 pub fn backward(
@@ -250,7 +248,6 @@ pub fn backward(
     saved: Saved<'_>,
     gamma: Mat<'_>,
     config: Config,
-    through: Activation,
     scratch: &mut [f32],
 ) -> Result<()> {
     const OP: &str = "batch_norm::backward";
@@ -269,19 +266,9 @@ pub fn backward(
     let want = backward_scratch(x.cols());
     expect_scratch(OP, want, scratch.len())?;
     let (sum_dy, sum_dy_xhat) = scratch[..want].split_at_mut(x.cols());
-    let sums = [MatMut::from_row(sum_dy), MatMut::from_row(sum_dy_xhat)];
-
-    struct Call<'a, 'b>(&'b Exec, [MatMut<'a>; 5], [Mat<'a>; 5], f32, Accum);
-    impl WithActivation for Call<'_, '_> {
-        fn call<F: Unary>(self, through: F) {
-            let Call(exec, out, inp, divisor, accum) = self;
-            let kernel = Backward { divisor, accum, through };
-            exec.blocks(nanoseconds(inp[0], BACKWARD_NS), Axis::Cols, 16, out, inp, kernel);
-        }
-    }
-    let [sum_dy, sum_dy_xhat] = sums;
-    let out = [dx, dgamma, dbeta, sum_dy, sum_dy_xhat];
-    through.with(Call(exec, out, [dy, x, mean, inv_std, gamma], divisor, accum));
+    let out = [dx, dgamma, dbeta, MatMut::from_row(sum_dy), MatMut::from_row(sum_dy_xhat)];
+    let inp = [dy, x, mean, inv_std, gamma];
+    exec.blocks(nanoseconds(x, BACKWARD_NS), Axis::Cols, 16, out, inp, Backward { divisor, accum });
     Ok(())
 }
 
@@ -366,13 +353,12 @@ impl<F: Unary> BlockKernel<1, 5> for Affine<F> {
 }
 
 #[derive(Clone, Copy)]
-struct Backward<F> {
+struct Backward {
     divisor: f32,
     accum: Accum,
-    through: F,
 }
 
-impl<F: Unary> BlockKernel<5, 5> for Backward<F> {
+impl BlockKernel<5, 5> for Backward {
     #[inline(always)]
     fn run<S: Simd>(self, s: S, _: usize, mut out: [MatMut<'_>; 5], inp: [Mat<'_>; 5]) {
         let rows = inp[0].rows() as f32;
@@ -388,21 +374,19 @@ impl<F: Unary> BlockKernel<5, 5> for Backward<F> {
             let sums = [sum_dy.as_mat(), sum_dy_xhat.as_mat()];
             lanes::map(s, [dbeta, dgamma], sums, lanes::Collect(self.accum));
             let params = [mean, inv_std, gamma, sums[0], sums[1]];
-            let kernel = InputGrad { rows, divisor: self.divisor, through: self.through };
-            lanes::map_cols(s, [dx], [dy, x], params, kernel);
+            lanes::map_cols(s, [dx], [dy, x], params, InputGrad { rows, divisor: self.divisor });
         }
     }
 }
 
-/// `gamma·inv_std·(dy - Σdy/n - x̂·Σ(dy·x̂)/(n - c))`, through the activation that made `x`.
+/// `gamma·inv_std·(dy - Σdy/n - x̂·Σ(dy·x̂)/(n - c))`.
 #[derive(Clone, Copy)]
-struct InputGrad<F> {
+struct InputGrad {
     rows: f32,
     divisor: f32,
-    through: F,
 }
 
-impl<F: Unary> ColMap<2, 5, 1> for InputGrad<F> {
+impl ColMap<2, 5, 1> for InputGrad {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, [dy, x]: [S::F32; 2], p: [S::F32; 5]) -> [S::F32; 1] {
         let [mean, inv_std, gamma, sum_dy, sum_dy_xhat] = p;
@@ -411,8 +395,7 @@ impl<F: Unary> ColMap<2, 5, 1> for InputGrad<F> {
         let mean_dy_xhat = s.div(sum_dy_xhat, s.splat(self.divisor));
         // All but the last line is the same for every row.
         let slope = s.mul(s.mul(scale, inv_std), mean_dy_xhat);
-        let dx = s.fnma(s.sub(x, mean), slope, s.mul(scale, s.sub(dy, mean_dy)));
-        [self.through.backward(s, dx, x)]
+        [s.fnma(s.sub(x, mean), slope, s.mul(scale, s.sub(dy, mean_dy)))]
     }
 }
 

@@ -30,8 +30,8 @@
 //! The statistics are given, so nothing flows back through them: `dx = weight·inv_std·dy`.
 //!
 //! NaN or an infinity in a channel makes all of its outputs NaN when training. A channel of one element has no variance
-//! and is an error when training, as in PyTorch; of a channel of no elements the statistics are NaN and the running ones
-//! stay as they are.
+//! and is an error when training, as in PyTorch; of a channel of no elements the statistics are NaN and the running
+//! ones stay as they are.
 //!
 //! Source: Ioffe and Szegedy 2015; `torch.nn.functional.batch_norm`.
 //!
@@ -130,7 +130,8 @@ enum Mode {
 /// `y = weight·(x - mean)·inv_std + bias` with the statistics of `x`, which it writes; joins them to running ones.
 ///
 /// # Errors
-/// If shapes do not match, if `x` has no axis of channels, if `eps` is negative or NaN, or if a channel has one element.
+/// If shapes do not match, if `x` has no axis of channels, if `eps` is negative or NaN, or if a channel has one
+/// element.
 pub fn forward<'a>(
     exec: &Exec,
     y: impl Into<ViewMut<'a>>,

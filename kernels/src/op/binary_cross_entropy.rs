@@ -42,8 +42,8 @@ use crate::math;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut, View, ViewMut};
 
-/// `loss = -w·(target·ln x + (1 - target)·ln(1 - x))`, reduced; `target` has the shape of `x`, the loss that shape or that
-/// of a scalar.
+/// `loss = -w·(target·ln x + (1 - target)·ln(1 - x))`, reduced; `target` has the shape of `x`, the loss that shape or
+/// that of a scalar.
 ///
 /// # Errors
 /// If shapes do not match.
@@ -93,8 +93,8 @@ pub fn backward_target<'a>(
     operands.backward_target(exec, dtarget.into(), dloss.into(), reduction, Bce)
 }
 
-/// The mean loss of each row of `x` (`batch x outputs`) times the weight of its sample, and the gradient of `dloss` times
-/// the sum of those; `target` and `dx` have the shape of `x`.
+/// The mean loss of each row of `x` (`batch x outputs`) times the weight of its sample, and the gradient of `dloss`
+/// times the sum of those; `target` and `dx` have the shape of `x`.
 ///
 /// # Errors
 /// If shapes do not match.

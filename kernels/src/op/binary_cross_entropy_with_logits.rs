@@ -101,8 +101,8 @@ pub fn backward_target<'a>(
     operands.backward_target(exec, dtarget.into(), dloss.into(), reduction, Logits)
 }
 
-/// The mean loss of each row of `x` (`batch x outputs`) times the weight of its sample, and the gradient of `dloss` times
-/// the sum of those; `target` and `dx` have the shape of `x`.
+/// The mean loss of each row of `x` (`batch x outputs`) times the weight of its sample, and the gradient of `dloss`
+/// times the sum of those; `target` and `dx` have the shape of `x`.
 ///
 /// # Errors
 /// If shapes do not match.

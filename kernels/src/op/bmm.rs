@@ -32,8 +32,8 @@ use crate::error::{Result, expect_shape};
 use crate::exec::Exec;
 use crate::view::{View, ViewMut};
 
-/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they cannot
-/// be multiplied.
+/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they
+/// cannot be multiplied.
 #[must_use]
 pub fn scratch(exec: &Exec, a_shape: &[usize], b_shape: &[usize]) -> usize {
     product("bmm::scratch", a_shape, b_shape).map_or(0, |product| product.scratch(exec))
@@ -42,8 +42,8 @@ pub fn scratch(exec: &Exec, a_shape: &[usize], b_shape: &[usize]) -> usize {
 /// `y[c] = a[c]·b[c]`, of `batch x m x n`. `scratch` holds [`scratch`](fn@scratch) floats.
 ///
 /// # Errors
-/// If an operand has not three axes, if the batches or the inner sizes differ, if `y` has another shape, or if `scratch`
-/// is too short.
+/// If an operand has not three axes, if the batches or the inner sizes differ, if `y` has another shape, or if
+/// `scratch` is too short.
 pub fn forward<'a>(
     exec: &Exec,
     y: impl Into<ViewMut<'a>>,

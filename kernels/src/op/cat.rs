@@ -1,8 +1,8 @@
 //! Joining along an axis: the operands one after the other, equal in all other sizes.
 //!
-//! Each element of an operand is copied to one of the output, so backward cuts `dy` where forward joined, and copies the
-//! pieces back. It is the adjoint of a [split](View::split) as well: the gradient of what was split is the gradients of
-//! the pieces, joined.
+//! Each element of an operand is copied to one of the output, so backward cuts `dy` where forward joined, and copies
+//! the pieces back. It is the adjoint of a [split](View::split) as well: the gradient of what was split is the
+//! gradients of the pieces, joined.
 //!
 //! As in PyTorch, operands of the shape `0` may stand among operands of any rank, and add nothing.
 //!

@@ -46,8 +46,8 @@ pub fn reference_backward(dy: f64, x: f64, alpha: f64) -> f64 {
 
 /// The function; saves its input.
 #[derive(Clone, Copy)]
-struct Elu {
-    alpha: f32,
+pub(crate) struct Elu {
+    pub(crate) alpha: f32,
 }
 
 impl Unary for Elu {

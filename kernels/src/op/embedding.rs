@@ -14,8 +14,8 @@ use crate::lanes;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut};
 
-/// `y[i] = [table[tokens[i, 0]], table[tokens[i, 1]], …]`: `table` is `vocab x dim`, `tokens` is `batch x context` row by
-/// row, `y` is `batch x context·dim`.
+/// `y[i] = [table[tokens[i, 0]], table[tokens[i, 1]], …]`: `table` is `vocab x dim`, `tokens` is `batch x context` row
+/// by row, `y` is `batch x context·dim`.
 ///
 /// # Errors
 /// If shapes do not match, if columns are not adjacent, or a token is not in `0..vocab`; then nothing is written.
@@ -27,8 +27,8 @@ pub fn forward(exec: &Exec, y: MatMut<'_>, table: Mat<'_>, tokens: &[i64]) -> Re
     Ok(())
 }
 
-/// `dtable[tokens[i, g]] += dy[i, g]`, in the order of the tokens: shapes as in [`forward`]. `accum` says what happens to
-/// the old `dtable`.
+/// `dtable[tokens[i, g]] += dy[i, g]`, in the order of the tokens: shapes as in [`forward`]. `accum` says what happens
+/// to the old `dtable`.
 ///
 /// # Errors
 /// As [`forward`].

@@ -33,9 +33,9 @@ use crate::elementwise;
 use crate::error::{MAX_RANK, Result, expect_shape};
 use crate::exec::Exec;
 use crate::lanes::Zero;
-use crate::lookup::{self, Signs, expect_places};
+use crate::lookup::{self, Signs, expect_places, places};
 use crate::reduce::axis_index;
-use crate::view::{Integers, Places, View, ViewMut};
+use crate::view::{Integers, View, ViewMut};
 
 /// `y[…, j, …] = x[…, index[…, j, …], …]` along `axis`. `y` and `index` have one shape, of the rank of `x` and on the
 /// other axes no larger than it.
@@ -95,7 +95,8 @@ pub(super) fn scatter(
     Ok(())
 }
 
-/// `y` along axis `axis` of row-major operands, by its definition: `x` has the shape `shape`, `index` the shape `picks`.
+/// `y` along axis `axis` of row-major operands, by its definition: `x` has the shape `shape`, `index` the shape
+/// `picks`.
 #[must_use]
 pub fn reference(x: &[f64], shape: &[usize], index: &[i64], picks: &[usize], axis: usize) -> Vec<f64> {
     index.iter().enumerate().map(|(i, &at)| x[place(shape, picks, i, at, axis)]).collect()
@@ -125,13 +126,6 @@ fn place(shape: &[usize], picks: &[usize], mut i: usize, at: i64, axis: usize) -
 /// A scalar as a vector of one element.
 fn vector<T: crate::view::Element>(x: View<'_, T>) -> Result<View<'_, T>> {
     if x.rank() == 0 { x.unsqueeze(0) } else { Ok(x) }
-}
-
-/// The other axes go along with each other.
-fn places<'a>(integers: &'a [Integers<'a>; 1]) -> Places<'a> {
-    let mut along: [Option<usize>; MAX_RANK] = std::array::from_fn(Some);
-    along[integers[0].axis] = None;
-    Places { along, integers, masks: &[], line: 0 }
 }
 
 /// Checks the index against the operand it points into; returns the axis.

@@ -113,8 +113,8 @@ pub fn reference_backward(dy: f64, x: f64, form: Form) -> f64 {
 
 /// The function; saves its input.
 #[derive(Clone, Copy)]
-struct Gelu {
-    form: Form,
+pub(crate) struct Gelu {
+    pub(crate) form: Form,
 }
 
 impl Unary for Gelu {

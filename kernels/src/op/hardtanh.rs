@@ -56,9 +56,9 @@ fn check(op: &'static str, low: f32, high: f32) -> Result<()> {
 
 /// The function; saves its input.
 #[derive(Clone, Copy)]
-struct Hardtanh {
-    low: f32,
-    high: f32,
+pub(crate) struct Hardtanh {
+    pub(crate) low: f32,
+    pub(crate) high: f32,
 }
 
 impl Unary for Hardtanh {

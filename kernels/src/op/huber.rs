@@ -34,7 +34,8 @@ use crate::exec::Exec;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut, View, ViewMut};
 
-/// `loss` is the weighted Huber loss of `x - target`, reduced; the loss has the shape that broadcasting gives, or that of a scalar.
+/// `loss` is the weighted Huber loss of `x - target`, reduced; the loss has the shape that broadcasting gives, or that
+/// of a scalar.
 ///
 /// # Errors
 /// If shapes do not match, or `delta` is not positive.
@@ -87,8 +88,8 @@ pub fn backward_target<'a>(
     operands.backward_target(exec, dtarget.into(), dloss.into(), reduction, Between(Huber { delta }))
 }
 
-/// The mean loss of each row of `x` (`batch x outputs`) times the weight of its sample, and the gradient of `dloss` times
-/// the sum of those; `target` and `dx` have the shape of `x`.
+/// The mean loss of each row of `x` (`batch x outputs`) times the weight of its sample, and the gradient of `dloss`
+/// times the sum of those; `target` and `dx` have the shape of `x`.
 ///
 /// # Errors
 /// If shapes do not match, or `delta` is not positive.

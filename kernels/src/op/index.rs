@@ -1,8 +1,8 @@
 //! Indexing as in `x[0, ::2, ..., picks, mask]`: what makes a view, mixed with integers and masks that pick.
 //!
 //! [`Index`] items make a view first, as [`View::index`] has it. Then each operand of integers picks along one axis of
-//! it, negative ones counting from the end, and each mask over as many axes as it has: it stands for the places where it
-//! is true, in row-major order, one integer operand an axis. All these operands are broadcast to one shape, which
+//! it, negative ones counting from the end, and each mask over as many axes as it has: it stands for the places where
+//! it is true, in row-major order, one integer operand an axis. All these operands are broadcast to one shape, which
 //! replaces the axes they picked along: where the first of them was if these axes are next to each other, else at the
 //! front.
 //!
@@ -13,9 +13,9 @@
 //!  mask of 4x5 with n trues:       x[mask]            nx6      y[i, k]    = x[place of the i-th true, k]
 //! ```
 //!
-//! Single integers make a view, as in PyTorch, be they items or operands of rank 0: NumPy broadcasts them with the other
-//! operands, and puts the result of `x[0, :, rows]` elsewhere. A mask of rank 0 is a new axis with an index if it is
-//! true, and none if not.
+//! Single integers make a view, as in PyTorch, be they items or operands of rank 0: NumPy broadcasts them with the
+//! other operands, and puts the result of `x[0, :, rows]` elsewhere. A mask of rank 0 is a new axis with an index if it
+//! is true, and none if not.
 //!
 //! The adjoint of picking is adding where it was picked: `dx` is zero, and then each `dy` is added at its place, in
 //! row-major order of the operands that pick. An element that is picked twice gets both. Nothing is allocated: integers
@@ -96,8 +96,8 @@ impl<'a> From<View<'a, bool>> for Item<'a> {
 ///
 /// # Errors
 /// If there are more items than axes, a second ellipsis, or a step of 0; if an item that makes a view is outside its
-/// axis; if a mask has another shape than its axes; if what picks does not broadcast to one shape; and if the view or the
-/// result has more than 8 axes.
+/// axis; if a mask has another shape than its axes; if what picks does not broadcast to one shape; and if the view or
+/// the result has more than 8 axes.
 pub fn shape(x: &[usize], items: &[Item<'_>]) -> Result<Dims> {
     Plan::new("index::shape", x, items).map(|plan| plan.shape)
 }

@@ -2,8 +2,8 @@
 //! index, which may name one several times.
 //!
 //! `dx[i, index[j]] += dy[i, j]`, from zero and in the order of the index. `index` has one axis, or none for a single
-//! slice, whose axis `y` keeps with size one. A scalar `x` counts as a vector of one element, of which one is picked, and
-//! `y` is a scalar too.
+//! slice, whose axis `y` keeps with size one. A scalar `x` counts as a vector of one element, of which one is picked,
+//! and `y` is a scalar too.
 //!
 //! ```
 //! use handgrad_kernels::Exec;
@@ -29,12 +29,12 @@ use crate::elementwise;
 use crate::error::{Dims, ErrorKind, MAX_RANK, Result, expect_shape};
 use crate::exec::Exec;
 use crate::lanes::Zero;
-use crate::lookup::{self, Signs, expect_places, spread};
+use crate::lookup::{self, Signs, expect_places, places, spread};
 use crate::reduce::axis_index;
-use crate::view::{Integers, Places, View, ViewMut};
+use crate::view::{Integers, View, ViewMut};
 
-/// `y[…, j, …] = x[…, index[j], …]` along `axis`; `y` has the shape of `x` but for that axis, which has as many indices as
-/// `index`.
+/// `y[…, j, …] = x[…, index[j], …]` along `axis`; `y` has the shape of `x` but for that axis, which has as many indices
+/// as `index`.
 ///
 /// # Errors
 /// If the axis is out of range, if shapes do not match, or if an index is not one of the axis.
@@ -104,13 +104,6 @@ pub fn reference_backward(dy: &[f64], [outer, size, inner]: [usize; 3], index: &
 fn integers<'a>(axis: usize, index: View<'a, i64>, shape: &Dims) -> Result<Integers<'a>> {
     let after = shape.as_slice().len() - 1 - axis;
     Ok(Integers { axis, index: spread(index.reshape(&[-1])?, after, shape.as_slice())? })
-}
-
-/// The other axes go along with each other.
-fn places<'a>(integers: &'a [Integers<'a>; 1]) -> Places<'a> {
-    let mut along: [Option<usize>; MAX_RANK] = std::array::from_fn(Some);
-    along[integers[0].axis] = None;
-    Places { along, integers, masks: &[], line: 0 }
 }
 
 /// Checks the operands; returns the axis and the shape of `y`, as a vector if it is a scalar.

@@ -1,8 +1,8 @@
 //! The absolute error, `|x - t|` for each prediction `x` and target `t`, which are broadcast to each other.
 //!
 //! With `e = x - t` the gradients are `dx = sign(e)·dloss` and `dt = -dx`; where an operand was repeated, its gradient
-//! is summed. At the kink, `e = 0`, the sign is 0, as in PyTorch; that of NaN is NaN. Weights, if given, are broadcast to
-//! the losses and multiply them; they have no gradient. As in PyTorch, the mean is then `Σ w·|e|/Σ w`. The mean of
+//! is summed. At the kink, `e = 0`, the sign is 0, as in PyTorch; that of NaN is NaN. Weights, if given, are broadcast
+//! to the losses and multiply them; they have no gradient. As in PyTorch, the mean is then `Σ w·|e|/Σ w`. The mean of
 //! nothing is NaN, its sum 0.
 //!
 //! ```
@@ -82,8 +82,8 @@ pub fn backward_target<'a>(
     operands.backward_target(exec, dtarget.into(), dloss.into(), reduction, Between(Absolute))
 }
 
-/// The mean loss of each row of `x` (`batch x outputs`) times the weight of its sample, and the gradient of `dloss` times
-/// the sum of those; `target` and `dx` have the shape of `x`.
+/// The mean loss of each row of `x` (`batch x outputs`) times the weight of its sample, and the gradient of `dloss`
+/// times the sum of those; `target` and `dx` have the shape of `x`.
 ///
 /// # Errors
 /// If shapes do not match.

@@ -126,14 +126,30 @@ pub fn forward_rows(
 ) -> Result<()> {
     let Statistics { mean, inv_std } = statistics;
     let call = row_norm::Forward { y, mean: Some(mean), inv_std, x, params, eps: config.eps };
-    row_norm::forward_rows("layer_norm::forward_rows", exec, call, activation)
+    row_norm::forward_rows("layer_norm::forward_rows", exec, call, None, activation)
+}
+
+/// [`forward_rows`] that keeps what the activation is given in `z`, which has the shape of `y`.
+///
+/// # Errors
+/// As [`forward_rows`].
+pub fn forward_rows_saving(
+    exec: &Exec,
+    y: MatMut<'_>,
+    z: MatMut<'_>,
+    statistics: Statistics<MatMut<'_>>,
+    x: Mat<'_>,
+    params: Params<Mat<'_>>,
+    config: Config,
+    activation: Activation,
+) -> Result<()> {
+    let Statistics { mean, inv_std } = statistics;
+    let call = row_norm::Forward { y: z, mean: Some(mean), inv_std, x, params, eps: config.eps };
+    row_norm::forward_rows("layer_norm::forward_rows_saving", exec, call, Some(y), activation)
 }
 
 /// The gradients of [`forward_rows`] (before its activation): `dy` is that of `gamma·x̂ + beta`. `dx` is overwritten;
 /// `accum` says what happens to the old `dweight` and `dbias`. `scratch` holds [`backward_rows_scratch`] floats.
-///
-/// `through` is the activation that made `x`, whose gradient `dx` is then taken through: [`Activation::Identity`]
-/// leaves the gradient of `x` itself.
 ///
 /// # Errors
 /// As [`forward_rows`], and if `scratch` is too short.
@@ -145,12 +161,11 @@ pub fn backward_rows(
     x: Mat<'_>,
     saved: Saved<Mat<'_>>,
     gamma: Option<Mat<'_>>,
-    through: Activation,
     scratch: &mut [f32],
 ) -> Result<()> {
     let (Grads { dx, dweight, dbias }, Saved { mean, inv_std }) = (grads, saved);
     let call = row_norm::Backward { dx, dy, x, mean: Some(mean), inv_std, weight: gamma };
-    row_norm::backward_rows("layer_norm::backward_rows", exec, call, [dweight, dbias], accum, through, scratch)
+    row_norm::backward_rows("layer_norm::backward_rows", exec, call, [dweight, dbias], accum, scratch)
 }
 
 /// Floats of scratch that [`backward_rows`] needs.

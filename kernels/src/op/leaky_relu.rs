@@ -44,8 +44,8 @@ pub fn reference_backward(dy: f64, x: f64, slope: f64) -> f64 {
 
 /// The function; saves its input.
 #[derive(Clone, Copy)]
-struct LeakyRelu {
-    slope: f32,
+pub(crate) struct LeakyRelu {
+    pub(crate) slope: f32,
 }
 
 impl Unary for LeakyRelu {

@@ -12,15 +12,18 @@
 
 pub mod view;
 
-use super::activation::{Activation, WithActivation};
-use super::unary::{self, Unary};
+use super::activation::Activation;
 use crate::error::{Result, expect_scratch};
 use crate::exec::{Axis, BlockKernel, Exec};
-use crate::gemm::{self, Accum, Done, Epilogue, Then};
+use crate::gemm::{self, Accum, Epilogue, Finish};
 use crate::lanes::{self, Map};
 use crate::optim::sgd;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut};
+
+/// The largest batch for which [`backward_sgd`] pays: a larger one is faster by [`backward_params`] and an update, since
+/// its operands are copied into blocks first, and only a product of one block can descend in place.
+pub const FUSED_BATCH: usize = gemm::blocking::KC;
 
 /// The gradients of the parameters.
 pub struct Grads<'a> {
@@ -52,32 +55,73 @@ pub fn forward(
     activation: Activation,
     scratch: &mut [f32],
 ) -> Result<()> {
-    const OP: &str = "linear::forward";
-    w.expect_size(OP, "w", x.cols(), w.cols())?;
-    y.expect_size(OP, "y", x.rows(), w.cols())?;
-    expect_scratch(OP, gemm::scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
-    y.expect_adjacent(OP, "y")?;
-    let b = check_bias(OP, "b", b, w.cols())?;
-    if activation == Activation::Identity {
-        gemm::product(exec, y, Accum::Replace, x, w, b.map_or(Epilogue::Store, Epilogue::Bias), Done, scratch);
-        return Ok(());
-    }
-
-    struct Call<'a, 'b>(&'b Exec, MatMut<'a>, Mat<'a>, Mat<'a>, Option<Mat<'a>>, &'b mut [f32]);
-    impl WithActivation for Call<'_, '_> {
-        fn call<F: Unary>(self, f: F) {
-            let Call(exec, y, x, w, b, scratch) = self;
-            let epilogue = b.map_or(Epilogue::Store, Epilogue::Bias);
-            gemm::product(exec, y, Accum::Replace, x, w, epilogue, Then(unary::InPlace(f)), scratch);
-        }
-    }
-    activation.with(Call(exec, y, x, w, b, scratch));
+    let b = check_forward(exec, [(&y, "y")], x, w, b, scratch)?;
+    let isa = exec.isa();
+    let in_place = |y: MatMut<'_>, _: Option<MatMut<'_>>, _: (usize, usize)| activation.in_place(isa, y);
+    let (epilogue, finish) = match (activation, b) {
+        (Activation::Identity, None) => (Epilogue::Store, None),
+        (Activation::Identity, Some(b)) => (Epilogue::Bias(b, f32::NEG_INFINITY), None),
+        (Activation::Relu, Some(b)) => (Epilogue::Bias(b, 0.0), None),
+        (_, b) => (bias(b), Some(Finish { also: None, run: &in_place })),
+    };
+    gemm::product(exec, y, Accum::Replace, x, w, epilogue, finish, scratch);
     Ok(())
 }
 
-/// `dx = dy·wᵀ`, then through the activation that made `x`: `dx·activation'(x)`, the gradient of what the activation was
-/// given. [`Activation::Identity`] leaves the gradient of `x` itself. `dx` is overwritten; its columns and those of `x`
-/// must be adjacent.
+/// [`forward`] that keeps what the activation is given: `z = x·w + b`, `y = activation(z)`. `z` has the shape of `y`, and
+/// its columns must be adjacent.
+///
+/// # Errors
+/// As [`forward`].
+pub fn forward_saving(
+    exec: &Exec,
+    y: MatMut<'_>,
+    z: MatMut<'_>,
+    x: Mat<'_>,
+    w: Mat<'_>,
+    b: Option<Mat<'_>>,
+    activation: Activation,
+    scratch: &mut [f32],
+) -> Result<()> {
+    let b = check_forward(exec, [(&y, "y"), (&z, "z")], x, w, b, scratch)?;
+    let isa = exec.isa();
+    let run = |z: MatMut<'_>, y: Option<MatMut<'_>>, _: (usize, usize)| {
+        if let Some(y) = y {
+            activation.block(isa, y, z.as_mat());
+        }
+    };
+    let finish = Some(Finish { also: Some(y), run: &run });
+    gemm::product(exec, z, Accum::Replace, x, w, bias(b), finish, scratch);
+    Ok(())
+}
+
+/// The bias, if there is one.
+fn bias(b: Option<Mat<'_>>) -> Epilogue<'_> {
+    b.map_or(Epilogue::Store, |b| Epilogue::Bias(b, f32::NEG_INFINITY))
+}
+
+/// Checks a forward pass, and returns its bias.
+fn check_forward<'a, const N: usize>(
+    exec: &Exec,
+    out: [(&MatMut<'_>, &'static str); N],
+    x: Mat<'_>,
+    w: Mat<'_>,
+    b: Option<Mat<'a>>,
+    scratch: &[f32],
+) -> Result<Option<Mat<'a>>> {
+    const OP: &str = "linear::forward";
+    w.expect_size(OP, "w", x.cols(), w.cols())?;
+    for (y, arg) in out {
+        y.expect_size(OP, arg, x.rows(), w.cols())?;
+        y.expect_adjacent(OP, arg)?;
+    }
+    expect_scratch(OP, gemm::scratch_len(exec, x.rows(), w.rows(), w.cols()), scratch.len())?;
+    check_bias(OP, "b", b, w.cols())
+}
+
+/// `dx = dy·wᵀ`, then through the activation that made `x`, from what it [saved](Activation::saves) (`x` itself if that is
+/// its output): `dx·activation'`, the gradient of what the activation was given. [`Activation::Identity`] leaves the
+/// gradient of `x`. `dx` is overwritten; its columns and those of `saved` must be adjacent.
 ///
 /// # Errors
 /// As [`forward`].
@@ -87,24 +131,29 @@ pub fn backward_input(
     dy: Mat<'_>,
     w: Mat<'_>,
     through: Activation,
-    x: Mat<'_>,
+    saved: Mat<'_>,
     scratch: &mut [f32],
 ) -> Result<()> {
     const OP: &str = "linear::backward_input";
-    w.expect_size(OP, "w", x.cols(), w.cols())?;
-    dy.expect_size(OP, "dy", x.rows(), w.cols())?;
-    dx.expect_size(OP, "dx", x.rows(), x.cols())?;
-    expect_scratch(OP, gemm::scratch_len(exec, x.rows(), w.cols(), w.rows()), scratch.len())?;
+    w.expect_size(OP, "w", saved.cols(), w.cols())?;
+    dy.expect_size(OP, "dy", saved.rows(), w.cols())?;
+    dx.expect_size(OP, "dx", saved.rows(), saved.cols())?;
+    expect_scratch(OP, gemm::scratch_len(exec, saved.rows(), w.cols(), w.rows()), scratch.len())?;
     dx.expect_adjacent(OP, "dx")?;
-    let epilogue = match through.slope() {
-        None => Epilogue::Store,
-        Some(slope) => {
-            x.expect_adjacent(OP, "x")?;
-            Epilogue::Through(slope, x)
-        }
+    if through != Activation::Identity {
+        saved.expect_adjacent(OP, "saved")?;
+    }
+    let isa = exec.isa();
+    let in_place = |dx: MatMut<'_>, _: Option<MatMut<'_>>, (i, j): (usize, usize)| {
+        let saved = saved.rows_in(i..i + dx.rows()).cols_in(j..j + dx.cols());
+        through.backward_in_place(isa, dx, saved);
     };
-
-    gemm::product(exec, dx, Accum::Replace, dy, w.t(), epilogue, Done, scratch);
+    let (epilogue, finish) = match through.slope() {
+        _ if through == Activation::Identity => (Epilogue::Store, None),
+        Some(slope) => (Epilogue::Through(slope, saved), None),
+        None => (Epilogue::Store, Some(Finish { also: None, run: &in_place })),
+    };
+    gemm::product(exec, dx, Accum::Replace, dy, w.t(), epilogue, finish, scratch);
     Ok(())
 }
 
@@ -126,7 +175,7 @@ pub fn backward_params(
     let turned = check_params(OP, exec, dw.as_mat(), "dw", dy, x, scratch)?;
     let db = check_bias_mut(OP, "db", db, dy.cols())?;
     let (dw, a, b) = if turned { (dw.t(), dy.t(), x) } else { (dw, x.t(), dy) };
-    gemm::product(exec, dw, accum, a, b, Epilogue::Store, Done, scratch);
+    gemm::product(exec, dw, accum, a, b, Epilogue::Store, None, scratch);
     if let Some(db) = db {
         sum_rows(exec, db, dy, lanes::Collect(accum), scratch);
     }
@@ -156,7 +205,7 @@ pub fn backward_sgd(
     }
     let bias = check_bias_mut(OP, "b", b, dy.cols())?;
     let (w, a, b) = if turned { (w.t(), dy.t(), x) } else { (w, x.t(), dy) };
-    gemm::product(exec, w, Accum::Replace, a, b, Epilogue::Sgd { lr }, Done, scratch);
+    gemm::product(exec, w, Accum::Replace, a, b, Epilogue::Sgd { lr }, None, scratch);
     if let Some(bias) = bias {
         sum_rows(exec, bias, dy, sgd::Plain { lr }, scratch);
     }

@@ -3,9 +3,9 @@
 //!
 //! A loss has four functions. `forward` and `backward` are PyTorch's, over views of any rank, with a [`Reduction`];
 //! `backward_target` is the gradient of the target, where that is differentiable. `forward_backward` is what a training
-//! step calls: of matrices with a row for each sample it writes the loss of each sample, times the sample's weight if there are weights, and the
-//! gradient of `dloss·Σ losses`, in one pass. For the mean over a batch `dloss` is one over the total of the weights,
-//! and the loss is [`mean`]:
+//! step calls: of matrices with a row for each sample it writes the loss of each sample, times the sample's weight if
+//! there are weights, and the gradient of `dloss·Σ losses`, in one pass. For the mean over a batch `dloss` is one over
+//! the total of the weights, and the loss is [`mean`]:
 //!
 //! ```
 //! use handgrad_kernels::Exec;
@@ -29,9 +29,9 @@
 pub(crate) mod classes;
 pub(crate) mod pointwise;
 
-use crate::error::{Dims, ErrorKind, Result};
+use crate::error::{Dims, Result, expect_len};
 use crate::exec::Exec;
-use crate::lanes::{self, RUN, RowSum};
+use crate::lanes::{self, Map, RUN, RowSum};
 use crate::reduce::{self, Value};
 use crate::simd::{Kernel, Simd};
 use crate::view::{Mat, View, ViewMut};
@@ -102,22 +102,24 @@ pub(crate) fn sum_view(exec: &Exec, values: View<'_>) -> f32 {
     total
 }
 
+/// What stands there, times `x`.
+#[derive(Clone, Copy)]
+pub(crate) struct Times;
+
+impl Map<1, 1> for Times {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [x]: [S::F32; 1], [old]: [S::F32; 1]) -> [S::F32; 1] {
+        [s.mul(old, x)]
+    }
+}
+
 /// Checks that there is one weight for each sample.
 ///
 /// # Errors
-/// [`ErrorKind::Length`] if there is another number.
+/// [`ErrorKind::Length`](crate::ErrorKind::Length) if there is another number.
 #[inline]
 pub(crate) fn expect_samples(op: &'static str, weights: Option<&[f32]>, batch: usize) -> Result<()> {
     weights.map_or(Ok(()), |weights| expect_len(op, "sample_weights", batch, weights.len()))
-}
-
-/// Checks the number of elements of a slice.
-///
-/// # Errors
-/// [`ErrorKind::Length`] if it is another.
-#[inline]
-pub(crate) fn expect_len(op: &'static str, arg: &'static str, want: usize, got: usize) -> Result<()> {
-    if want == got { Ok(()) } else { Err(ErrorKind::Length { op, arg, want, got }.into()) }
 }
 
 /// The element of a view of rank 0.

@@ -1,7 +1,8 @@
 //! `y = a·b`, the product of matrices by the rules of NumPy and PyTorch, for operands of rank 1 to 8.
 //!
-//! The last two axes are matrices, `m x k` by `k x n`; the axes before them are a batch, and are broadcast to each other.
-//! An operand of one axis is a row on the left and a column on the right, and the axis it lacks is lacking in `y` too.
+//! The last two axes are matrices, `m x k` by `k x n`; the axes before them are a batch, and are broadcast to each
+//! other. An operand of one axis is a row on the left and a column on the right, and the axis it lacks is lacking in
+//! `y` too.
 //!
 //! | `a` | `b` | `y` | |
 //! |---|---|---|---|
@@ -26,9 +27,9 @@
 //! An element of `y` is one chain of fused multiply-adds in the order of `p`; with one column (`n = 1`), where there is
 //! nothing but the sum to spread over the lanes, it is a sum [along a row](crate#the-order-of-sums). So `a·v` has the
 //! same bits for a vector `v` as for a matrix of that one column, and a row of `a` alone the same as among others. The
-//! gradients go by the same rule: `db` is one chain in the order of `i` and, where `b` was repeated, on through the batch
-//! in row-major order, `da` likewise in the order of `j`; with one column (`n = 1` for `db`, `k = 1` for `da`) they are sums
-//! along a row, those of a batch added from first to last.
+//! gradients go by the same rule: `db` is one chain in the order of `i` and, where `b` was repeated, on through the
+//! batch in row-major order, `da` likewise in the order of `j`; with one column (`n = 1` for `db`, `k = 1` for `da`)
+//! they are sums along a row, those of a batch added from first to last.
 //!
 //! A sum of nothing (`k = 0`) is zero. A NaN or an infinity times zero makes a NaN of every sum it is in.
 //!
@@ -62,8 +63,8 @@ use crate::error::Result;
 use crate::exec::Exec;
 use crate::view::{View, ViewMut};
 
-/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they cannot
-/// be multiplied.
+/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they
+/// cannot be multiplied.
 #[must_use]
 pub fn scratch(exec: &Exec, a_shape: &[usize], b_shape: &[usize]) -> usize {
     Product::new("matmul::scratch", NAMES, a_shape, b_shape).map_or(0, |product| product.scratch(exec))
@@ -72,8 +73,8 @@ pub fn scratch(exec: &Exec, a_shape: &[usize], b_shape: &[usize]) -> usize {
 /// `y = a·b`; the [top of the module](self) has the shapes. `scratch` holds [`scratch`](fn@scratch) floats.
 ///
 /// # Errors
-/// If an operand is a scalar, if the inner sizes differ or the batches do not broadcast, if `y` has another shape, or if
-/// `scratch` is too short.
+/// If an operand is a scalar, if the inner sizes differ or the batches do not broadcast, if `y` has another shape, or
+/// if `scratch` is too short.
 pub fn forward<'a>(
     exec: &Exec,
     y: impl Into<ViewMut<'a>>,

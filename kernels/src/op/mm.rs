@@ -30,8 +30,8 @@ use crate::error::Result;
 use crate::exec::Exec;
 use crate::view::{View, ViewMut};
 
-/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they cannot
-/// be multiplied.
+/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they
+/// cannot be multiplied.
 #[must_use]
 pub fn scratch(exec: &Exec, a_shape: &[usize], b_shape: &[usize]) -> usize {
     Product::of_matrices("mm::scratch", a_shape, b_shape).map_or(0, |product| product.scratch(exec))

@@ -22,6 +22,7 @@ pub mod cos;
 pub mod cross_entropy;
 pub mod div;
 pub mod dot;
+pub mod dropout;
 pub mod elu;
 pub mod embedding;
 pub mod exp;

@@ -6,8 +6,8 @@
 //! dx[p]    = Σ_i a[i, p]·dy[i]      dx = Aᵀ·dy
 //! ```
 //!
-//! Each element of `y` and of `dx` is a sum [along a row](crate#the-order-of-sums), as a [`dot`](super::dot) is, and has the
-//! bits of [`matmul`](super::matmul) of these operands.
+//! Each element of `y` and of `dx` is a sum [along a row](crate#the-order-of-sums), as a [`dot`](super::dot) is, and
+//! has the bits of [`matmul`](super::matmul) of these operands.
 //!
 //! A sum of nothing (`k = 0`) is zero. A NaN or an infinity times zero makes a NaN of every sum it is in.
 //!
@@ -32,8 +32,8 @@ use crate::error::Result;
 use crate::exec::Exec;
 use crate::view::{View, ViewMut};
 
-/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they cannot
-/// be multiplied.
+/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they
+/// cannot be multiplied.
 #[must_use]
 pub fn scratch(exec: &Exec, a_shape: &[usize], x_shape: &[usize]) -> usize {
     product("mv::scratch", a_shape, x_shape).map_or(0, |product| product.scratch(exec))

@@ -30,9 +30,9 @@
 //! ```
 
 use super::loss::classes::{self, Counts, Targets, class_axis, expect_weights};
-use super::loss::{self, Reduction, expect_len, expect_samples, number};
+use super::loss::{self, Reduction, expect_samples, number};
 use crate::elementwise;
-use crate::error::{Result, expect_scratch, expect_shape};
+use crate::error::{Result, expect_len, expect_scratch, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::lanes::{self, Zero};
 use crate::reduce::{AxisSet, Parts};
@@ -70,8 +70,8 @@ pub fn scratch(shape: &[usize], reduction: Reduction) -> usize {
     classes::scratch(shape, reduction)
 }
 
-/// `loss = -weight[target]·x[target]`, reduced; `target` has the shape of `x` without its classes, the loss that shape or
-/// that of a scalar. `scratch` holds [`scratch`](fn@scratch) floats.
+/// `loss = -weight[target]·x[target]`, reduced; `target` has the shape of `x` without its classes, the loss that shape
+/// or that of a scalar. `scratch` holds [`scratch`](fn@scratch) floats.
 ///
 /// # Errors
 /// If shapes do not match, if a target is neither a class nor ignored, or if `scratch` is too short.
@@ -134,8 +134,8 @@ pub fn backward<'a>(
     })
 }
 
-/// The loss of each row of `x` (`batch x classes`) times the weight of its sample, and the gradient of `dloss` times the
-/// sum of those; `dx` has the shape of `x`.
+/// The loss of each row of `x` (`batch x classes`) times the weight of its sample, and the gradient of `dloss` times
+/// the sum of those; `dx` has the shape of `x`.
 ///
 /// # Errors
 /// As [`forward`].
@@ -230,9 +230,9 @@ fn put(view: &mut ViewMut<'_>, place: &[usize], value: f32) {
     debug_assert!(written.is_ok(), "the place comes from the targets' shape");
 }
 
-/// Calls `f` for each target, on several threads, with the place of its class and with the class and its weight, or with
-/// the place of class 0 for a target that is ignored. Outputs and inputs have the rank of a prediction, and the first
-/// input has its shape.
+/// Calls `f` for each target, on several threads, with the place of its class and with the class and its weight, or
+/// with the place of class 0 for a target that is ignored. Outputs and inputs have the rank of a prediction, and the
+/// first input has its shape.
 fn over_targets<const O: usize, const I: usize>(
     exec: &Exec,
     out: [ViewMut<'_>; O],

@@ -2,6 +2,7 @@
 
 use crate::error::{Dims, MAX_RANK, Result, expect_shape};
 use crate::lanes::Map;
+use crate::reduce::AxisSet;
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut, View, ViewMut};
 
@@ -64,8 +65,8 @@ pub(super) fn repeated<'a>(value: &'a One, shape: &[usize]) -> View<'a> {
     View::scalar(&value[0]).broadcast_to(shape).expect("a scalar may be repeated to the shape of any view")
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the view is of it")]
 /// A parameter repeated to `shape`, or `missing` if there is none. The caller has checked its shape.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the view is of it")]
 pub(super) fn param<'a>(view: Option<View<'a>>, missing: &'static One, shape: &[usize]) -> View<'a> {
     view.map_or(repeated(missing, shape), |view| view.broadcast_to(shape).expect("the shape is checked at the door"))
 }
@@ -132,6 +133,12 @@ pub(super) fn with_ones(shape: &[usize], one: impl Fn(usize) -> bool) -> Dims {
         *kept = if one(axis) { 1 } else { size };
     }
     Dims::new(&sizes[..shape.len()])
+}
+
+/// The first element on the axes `reduced`, which get size one. No axis may be empty.
+pub(super) fn first_of(x: View<'_>, reduced: AxisSet) -> View<'_> {
+    let axes = (0..x.rank()).filter(|&axis| reduced.contains(axis));
+    axes.fold(x, |x, axis| x.narrow(axis as isize, 0, 1).expect("an axis that is not empty"))
 }
 
 /// `R` rows from row `i` on, one by one.

@@ -17,9 +17,9 @@
 //!
 //! Each element is one chain of fused multiply-adds, in the order of the inner index; where products are added up, the
 //! chain goes on from one to the next in row-major order of the batch. What has one column has only the sum itself to
-//! spread over the lanes, and goes [along a row](crate#the-order-of-sums) instead: `y` and `db` with `n = 1` (`mv`, `dot`),
-//! and `da` with `k = 1`. The weight gradient of `linear` stays a chain, so that a batch of rows taken in parts gives the
-//! same bits.
+//! spread over the lanes, and goes [along a row](crate#the-order-of-sums) instead: `y` and `db` with `n = 1` (`mv`,
+//! `dot`), and `da` with `k = 1`. The weight gradient of `linear` stays a chain, so that a batch of rows taken in parts
+//! gives the same bits.
 
 mod batch;
 
@@ -64,7 +64,8 @@ impl Product {
     /// The product of operands of the shapes `a` and `b`.
     ///
     /// # Errors
-    /// [`ErrorKind::Value`] for a scalar, [`ErrorKind::Shape`] if the inner sizes differ or the batches do not broadcast.
+    /// [`ErrorKind::Value`] for a scalar, [`ErrorKind::Shape`] if the inner sizes differ or the batches do not
+    /// broadcast.
     pub(super) fn new(op: &'static str, names: Names, a: &[usize], b: &[usize]) -> Result<Self> {
         let scalar = |arg| ErrorKind::Value { op, arg, want: "of rank 1 to 8", got: 0.0 }.into();
         let (a_batch, m, k) = match *a {

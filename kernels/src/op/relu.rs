@@ -7,6 +7,7 @@
 use super::unary::{self, Unary};
 use crate::error::Result;
 use crate::exec::Exec;
+use crate::math;
 use crate::simd::Simd;
 use crate::view::{View, ViewMut};
 
@@ -51,10 +52,10 @@ impl Unary for Relu {
     const NS: [f64; 2] = [0.06, 0.06];
     #[inline(always)]
     fn forward<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
-        s.max(s.zero(), x)
+        math::relu(s, x)
     }
     #[inline(always)]
     fn backward<S: Simd>(self, s: S, dy: S::F32, y: S::F32) -> S::F32 {
-        s.select(s.lt(y, s.splat(f32::from_bits(1))), s.zero(), dy)
+        math::relu_grad(s, dy, y)
     }
 }

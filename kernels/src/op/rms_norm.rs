@@ -1,7 +1,7 @@
 //! RMS normalisation: `y = weight·x̂` with `x̂ = x·inv_rms`, row by row: layer norm without its mean and its bias.
 //!
-//! A row is what lies on the last axes of `x`, those of `normalized_shape`; the weight has that shape, `inv_rms` has the
-//! shape of the axes before it. With `n` elements in a row, `inv_rms = 1/√(Σx²/n + eps)`.
+//! A row is what lies on the last axes of `x`, those of `normalized_shape`; the weight has that shape, `inv_rms` has
+//! the shape of the axes before it. With `n` elements in a row, `inv_rms = 1/√(Σx²/n + eps)`.
 //!
 //! Backward. Let `g = dy·weight`. `x̂` depends on `x` directly and through the root:
 //!
@@ -128,14 +128,30 @@ pub fn forward_rows(
 ) -> Result<()> {
     let params = Params { weight: gamma, bias: None };
     let call = row_norm::Forward { y, mean: None, inv_std: inv_rms, x, params, eps: config.eps };
-    row_norm::forward_rows("rms_norm::forward_rows", exec, call, activation)
+    row_norm::forward_rows("rms_norm::forward_rows", exec, call, None, activation)
+}
+
+/// [`forward_rows`] that keeps what the activation is given in `z`, which has the shape of `y`.
+///
+/// # Errors
+/// As [`forward_rows`].
+pub fn forward_rows_saving(
+    exec: &Exec,
+    y: MatMut<'_>,
+    z: MatMut<'_>,
+    inv_rms: MatMut<'_>,
+    x: Mat<'_>,
+    gamma: Option<Mat<'_>>,
+    config: Config,
+    activation: Activation,
+) -> Result<()> {
+    let params = Params { weight: gamma, bias: None };
+    let call = row_norm::Forward { y: z, mean: None, inv_std: inv_rms, x, params, eps: config.eps };
+    row_norm::forward_rows("rms_norm::forward_rows_saving", exec, call, Some(y), activation)
 }
 
 /// The gradients of [`forward_rows`] (before its activation): `dy` is that of `gamma·x̂`. `dx` is overwritten; `accum`
 /// says what happens to the old `dweight`. `scratch` holds [`backward_rows_scratch`] floats.
-///
-/// `through` is the activation that made `x`, whose gradient `dx` is then taken through: [`Activation::Identity`]
-/// leaves the gradient of `x` itself.
 ///
 /// # Errors
 /// As [`forward_rows`], and if `scratch` is too short.
@@ -147,12 +163,11 @@ pub fn backward_rows(
     x: Mat<'_>,
     inv_rms: Mat<'_>,
     gamma: Option<Mat<'_>>,
-    through: Activation,
     scratch: &mut [f32],
 ) -> Result<()> {
     let Grads { dx, dweight } = grads;
     let call = row_norm::Backward { dx, dy, x, mean: None, inv_std: inv_rms, weight: gamma };
-    row_norm::backward_rows("rms_norm::backward_rows", exec, call, [dweight, None], accum, through, scratch)
+    row_norm::backward_rows("rms_norm::backward_rows", exec, call, [dweight, None], accum, scratch)
 }
 
 /// Floats of scratch that [`backward_rows`] needs.

@@ -14,13 +14,10 @@ use crate::elementwise;
 use crate::error::{ErrorKind, MAX_RANK, Result, expect_scratch, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::gemm::Accum;
-use crate::lanes::{self, Collect};
+use crate::lanes::{self, BLOCK_ROWS, Collect};
 use crate::reduce::{Axes, Reduced};
 use crate::simd::Simd;
 use crate::view::{Mat, MatMut, View, ViewMut};
-
-/// Rows whose part in a parameter's gradient is summed by itself: the blocks of a sum down a column.
-const BLOCK: usize = 256;
 
 /// Nanoseconds of one core an element, for the split over threads.
 const FORWARD_NS: f64 = 0.15;
@@ -134,11 +131,11 @@ pub(super) fn forward(
         params: Params { weight: row(weight)?, bias: row(bias)? },
         eps,
     };
-    rows::forward(exec, mats, Activation::Identity);
+    rows::forward(exec, mats, None, Activation::Identity);
     Ok(())
 }
 
-/// The forward pass over matrices.
+/// The forward pass over matrices, into `y` and from there through the activation: into `also`, or else in place.
 ///
 /// # Errors
 /// If shapes do not match, or columns are not adjacent.
@@ -146,19 +143,21 @@ pub(super) fn forward_rows(
     op: &'static str,
     exec: &Exec,
     call: Forward<MatMut<'_>, Mat<'_>>,
+    also: Option<MatMut<'_>>,
     activation: Activation,
 ) -> Result<()> {
     let Forward { y, mean, inv_std, x, params: Params { weight, bias }, .. } = &call;
     let (rows, cols) = (x.rows(), x.cols());
     x.expect_adjacent(op, "x")?;
-    y.expect(op, "y", rows, cols)?;
+    y.expect(op, if also.is_some() { "z" } else { "y" }, rows, cols)?;
+    also.as_ref().map_or(Ok(()), |also| also.expect(op, "y", rows, cols))?;
     if let Some(mean) = mean {
         mean.expect(op, "mean", rows, 1)?;
     }
     inv_std.expect(op, inv_name(mean.is_some()), rows, 1)?;
     weight.map_or(Ok(()), |weight| weight.expect(op, "weight", 1, cols))?;
     bias.map_or(Ok(()), |bias| bias.expect(op, "bias", 1, cols))?;
-    rows::forward(exec, call, activation);
+    rows::forward(exec, call, also, activation);
     Ok(())
 }
 
@@ -231,11 +230,11 @@ fn any_backward(
         inv_std: as_mat(inv_std, [rows, 1])?,
         weight: weight.map(|weight| as_mat(weight, [1, cols])).transpose()?,
     };
-    rows::backward(exec, mats, sums, Activation::Identity);
+    rows::backward(exec, mats, sums);
     Ok(())
 }
 
-/// The backward pass over matrices, through the activation that made `x`.
+/// The backward pass over matrices.
 ///
 /// # Errors
 /// If shapes do not match, columns are not adjacent, or `scratch` is too short.
@@ -245,7 +244,6 @@ pub(super) fn backward_rows(
     call: Backward<MatMut<'_>, Mat<'_>>,
     params: [Option<MatMut<'_>>; 2],
     accum: Accum,
-    through: Activation,
     scratch: &mut [f32],
 ) -> Result<()> {
     let Backward { dx, dy, x, mean, inv_std, weight } = &call;
@@ -265,7 +263,7 @@ pub(super) fn backward_rows(
     if x.is_empty() {
         scratch.fill(0.0);
     } else {
-        rows::backward(exec, call, params.iter().any(Option::is_some).then_some(&mut *scratch), through);
+        rows::backward(exec, call, params.iter().any(Option::is_some).then_some(&mut *scratch));
     }
     let sums = scratch[..2 * cols].split_at(cols);
     for (grad, sum) in params.into_iter().zip([sums.0, sums.1]) {
@@ -278,7 +276,7 @@ pub(super) fn backward_rows(
 
 /// Floats of scratch that a backward pass needs: for each block of rows, the sums of both parameters' gradients.
 pub(super) const fn scratch_len(rows: usize, cols: usize) -> usize {
-    let blocks = rows.div_ceil(BLOCK);
+    let blocks = rows.div_ceil(BLOCK_ROWS);
     cols.saturating_mul(2).saturating_mul(if blocks == 0 { 1 } else { blocks })
 }
 

@@ -56,9 +56,9 @@ pub fn reference_backward(dy: f64, x: f64, beta: f64, threshold: f64) -> f64 {
 
 /// The function; saves its input.
 #[derive(Clone, Copy)]
-struct Softplus {
-    beta: f32,
-    threshold: f32,
+pub(crate) struct Softplus {
+    pub(crate) beta: f32,
+    pub(crate) threshold: f32,
 }
 
 impl Unary for Softplus {

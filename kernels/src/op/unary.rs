@@ -78,3 +78,14 @@ impl<F: Unary> Map<0, 1> for InPlace<F> {
         [self.0.forward(s, x)]
     }
 }
+
+/// `d = d·f'`, element by element in place, from the saved value.
+#[derive(Clone, Copy)]
+pub(crate) struct BackwardInPlace<F>(pub(crate) F);
+
+impl<F: Unary> Map<1, 1> for BackwardInPlace<F> {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [saved]: [S::F32; 1], [d]: [S::F32; 1]) -> [S::F32; 1] {
+        [self.0.backward(s, d, saved)]
+    }
+}

@@ -38,6 +38,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     type F32: Copy;
     /// `LANES` truths.
     type Mask: Copy;
+    /// `LANES` whole numbers of 32 bits, without a sign.
+    type U32: Copy;
 
     /// Runs `kernel` inside a shell of the tier, which is a call of its own: a kernel that is large and used in several
     /// places enters a second shell rather than be compiled in each of them.
@@ -106,6 +108,19 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn eq(self, a: Self::F32, b: Self::F32) -> Self::Mask;
     /// `t` where `m`, else `f`.
     fn select(self, m: Self::Mask, t: Self::F32, f: Self::F32) -> Self::F32;
+
+    /// All lanes `x`.
+    fn splat_u32(self, x: u32) -> Self::U32;
+    /// `0, 1, 2, …`: the number of each lane.
+    fn count_u32(self) -> Self::U32;
+    /// `a + b` modulo 2^32.
+    fn add_u32(self, a: Self::U32, b: Self::U32) -> Self::U32;
+    /// The bits in which `a` and `b` differ.
+    fn xor_u32(self, a: Self::U32, b: Self::U32) -> Self::U32;
+    /// The bits moved `N` places up, in `1..=31`; those that leave at the top come in at the bottom.
+    fn rotate_u32<const N: i32>(self, a: Self::U32) -> Self::U32;
+    /// The upper 24 bits as a number in `0..2^24`, exactly.
+    fn top24_u32(self, a: Self::U32) -> Self::F32;
 
     /// The lanes interleaved: `(a0 b0 a1 b1 …, the second half of the same)`.
     fn zip(self, a: Self::F32, b: Self::F32) -> (Self::F32, Self::F32);

@@ -4,7 +4,7 @@
 //! Fused multiply-add exists on NEON; on SSE2 and simd128 it rounds twice.
 
 use super::{Kernel, Simd};
-use wide::{f32x8, i32x8};
+use wide::{f32x8, i32x8, u32x8};
 
 /// The portable tier; every CPU has it.
 #[derive(Clone, Copy)]
@@ -42,6 +42,7 @@ impl Simd for Portable {
     const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
     type F32 = f32x8;
     type Mask = f32x8;
+    type U32 = u32x8;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -175,6 +176,32 @@ impl Simd for Portable {
     #[inline(always)]
     fn any(self, m: f32x8) -> bool {
         m.any()
+    }
+
+    #[inline(always)]
+    fn splat_u32(self, x: u32) -> u32x8 {
+        u32x8::splat(x)
+    }
+    #[inline(always)]
+    fn count_u32(self) -> u32x8 {
+        u32x8::new([0, 1, 2, 3, 4, 5, 6, 7])
+    }
+    #[inline(always)]
+    fn add_u32(self, a: u32x8, b: u32x8) -> u32x8 {
+        a + b
+    }
+    #[inline(always)]
+    fn xor_u32(self, a: u32x8, b: u32x8) -> u32x8 {
+        a ^ b
+    }
+    #[inline(always)]
+    fn rotate_u32<const N: i32>(self, a: u32x8) -> u32x8 {
+        (a << N as u32) | (a >> (32 - N) as u32)
+    }
+    #[inline(always)]
+    fn top24_u32(self, a: u32x8) -> f32x8 {
+        let top: u32x8 = a >> 8_u32;
+        f32x8::from_i32x8(i32x8::new(top.to_array().map(|x| x as i32)))
     }
 
     #[inline(always)]

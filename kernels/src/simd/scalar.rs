@@ -22,6 +22,7 @@ impl Simd for Scalar {
     const LANES: usize = 1;
     type F32 = f32;
     type Mask = bool;
+    type U32 = u32;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -151,6 +152,31 @@ impl Simd for Scalar {
     #[inline(always)]
     fn any(self, m: bool) -> bool {
         m
+    }
+
+    #[inline(always)]
+    fn splat_u32(self, x: u32) -> u32 {
+        x
+    }
+    #[inline(always)]
+    fn count_u32(self) -> u32 {
+        0
+    }
+    #[inline(always)]
+    fn add_u32(self, a: u32, b: u32) -> u32 {
+        a.wrapping_add(b)
+    }
+    #[inline(always)]
+    fn xor_u32(self, a: u32, b: u32) -> u32 {
+        a ^ b
+    }
+    #[inline(always)]
+    fn rotate_u32<const N: i32>(self, a: u32) -> u32 {
+        a.rotate_left(N as u32)
+    }
+    #[inline(always)]
+    fn top24_u32(self, a: u32) -> f32 {
+        (a >> 8) as f32
     }
 
     #[inline(always)]

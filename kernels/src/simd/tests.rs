@@ -366,6 +366,66 @@ fn masks_select_lane_by_lane() {
     on_every_tier("masks_select_lane_by_lane", Masks);
 }
 
+/// All 32 bits of each lane, from the upper 24 as they are and with the lower 8 on top.
+fn words<S: Simd>(s: S, x: S::U32) -> Vec<u32> {
+    let upper = lanes(s, s.top24_u32(x));
+    let lower = lanes(s, s.top24_u32(s.rotate_u32::<24>(x)));
+    upper.into_iter().zip(lower).map(|(upper, lower)| ((upper as u32) << 8) | (lower as u32 >> 16)).collect()
+}
+
+#[derive(Clone, Copy)]
+struct Integers;
+
+impl Integers {
+    /// Rotations by `N` of what makes every lane another number.
+    fn rotate<const N: i32, S: Simd>(s: S, random: &mut Random) {
+        for _ in 0..200 {
+            let (first, other) = (random.bits() as u32, random.bits() as u32);
+            let x = s.xor_u32(s.add_u32(s.count_u32(), s.splat_u32(first)), s.splat_u32(other));
+            let want = (0..S::LANES as u32).map(|lane| (first.wrapping_add(lane) ^ other).rotate_left(N as u32));
+            assert_eq!(words(s, s.rotate_u32::<N>(x)), want.collect::<Vec<_>>(), "rotate_u32 by {N}");
+        }
+    }
+}
+
+impl Kernel for Integers {
+    type Output = ();
+    fn run<S: Simd>(self, s: S) {
+        let count: Vec<u32> = (0..S::LANES as u32).collect();
+        assert_eq!(words(s, s.count_u32()), count, "count_u32");
+        let each = |f: &dyn Fn(u32) -> u32| count.iter().map(|&lane| f(lane)).collect::<Vec<_>>();
+        let mut random = Random::new(6);
+        let drawn = (0..200).map(|_| random.bits() as u32).collect::<Vec<_>>();
+        let ends = [0, 1, 0xff, 0x100, 0x7fff_ffff, 0x8000_0000, u32::MAX - 3, u32::MAX];
+        for x in ends.into_iter().chain(drawn) {
+            let all = s.splat_u32(x);
+            assert_eq!(words(s, all), each(&|_| x), "splat_u32");
+            let top = lanes(s, s.top24_u32(s.add_u32(all, s.count_u32())));
+            let want: Vec<f32> = count.iter().map(|&lane| (x.wrapping_add(lane) / 256) as f32).collect();
+            assert_eq!(top, want, "top24_u32");
+            assert_eq!(words(s, s.add_u32(all, s.count_u32())), each(&|lane| x.wrapping_add(lane)), "add_u32");
+            assert_eq!(words(s, s.add_u32(s.count_u32(), all)), each(&|lane| lane.wrapping_add(x)), "add_u32");
+            assert_eq!(words(s, s.xor_u32(all, s.count_u32())), each(&|lane| x ^ lane), "xor_u32");
+            assert_eq!(words(s, s.xor_u32(all, all)), each(&|_| 0), "xor_u32");
+        }
+        Self::rotate::<1, S>(s, &mut random);
+        Self::rotate::<6, S>(s, &mut random);
+        Self::rotate::<13, S>(s, &mut random);
+        Self::rotate::<15, S>(s, &mut random);
+        Self::rotate::<16, S>(s, &mut random);
+        Self::rotate::<17, S>(s, &mut random);
+        Self::rotate::<24, S>(s, &mut random);
+        Self::rotate::<26, S>(s, &mut random);
+        Self::rotate::<29, S>(s, &mut random);
+        Self::rotate::<31, S>(s, &mut random);
+    }
+}
+
+#[test]
+fn whole_numbers_wrap_and_rotate_lane_by_lane() {
+    on_every_tier("whole_numbers_wrap_and_rotate_lane_by_lane", Integers);
+}
+
 #[derive(Clone, Copy)]
 struct Memory;
 

@@ -76,6 +76,7 @@ impl Simd for Avx2 {
     const LANES: usize = 8;
     type F32 = __m256;
     type Mask = __m256;
+    type U32 = __m256i;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -199,6 +200,35 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn splat_u32(self, x: u32) -> __m256i {
+        intrinsics!(_mm256_set1_epi32(x as i32))
+    }
+    #[inline(always)]
+    fn count_u32(self) -> __m256i {
+        intrinsics!(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))
+    }
+    #[inline(always)]
+    fn add_u32(self, a: __m256i, b: __m256i) -> __m256i {
+        intrinsics!(_mm256_add_epi32(a, b))
+    }
+    #[inline(always)]
+    fn xor_u32(self, a: __m256i, b: __m256i) -> __m256i {
+        intrinsics!(_mm256_xor_si256(a, b))
+    }
+    #[inline(always)]
+    fn rotate_u32<const N: i32>(self, a: __m256i) -> __m256i {
+        intrinsics! {
+            // Counts in registers: 32 - N is no constant that an immediate may be.
+            let up = _mm256_sll_epi32(a, _mm_cvtsi32_si128(N));
+            _mm256_or_si256(up, _mm256_srl_epi32(a, _mm_cvtsi32_si128(32 - N)))
+        }
+    }
+    #[inline(always)]
+    fn top24_u32(self, a: __m256i) -> __m256 {
+        intrinsics!(_mm256_cvtepi32_ps(_mm256_srli_epi32::<8>(a)))
+    }
+
+    #[inline(always)]
     fn zip(self, a: __m256, b: __m256) -> (__m256, __m256) {
         intrinsics! {
             let low = _mm256_unpacklo_ps(a, b);
@@ -281,6 +311,7 @@ impl Simd for Avx512 {
     const LANES: usize = 16;
     type F32 = __m512;
     type Mask = __mmask16;
+    type U32 = __m512i;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -378,6 +409,31 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn any(self, m: __mmask16) -> bool {
         m != 0
+    }
+
+    #[inline(always)]
+    fn splat_u32(self, x: u32) -> __m512i {
+        intrinsics!(_mm512_set1_epi32(x as i32))
+    }
+    #[inline(always)]
+    fn count_u32(self) -> __m512i {
+        intrinsics!(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15))
+    }
+    #[inline(always)]
+    fn add_u32(self, a: __m512i, b: __m512i) -> __m512i {
+        intrinsics!(_mm512_add_epi32(a, b))
+    }
+    #[inline(always)]
+    fn xor_u32(self, a: __m512i, b: __m512i) -> __m512i {
+        intrinsics!(_mm512_xor_si512(a, b))
+    }
+    #[inline(always)]
+    fn rotate_u32<const N: i32>(self, a: __m512i) -> __m512i {
+        intrinsics!(_mm512_rol_epi32::<N>(a))
+    }
+    #[inline(always)]
+    fn top24_u32(self, a: __m512i) -> __m512 {
+        intrinsics!(_mm512_cvtepi32_ps(_mm512_srli_epi32::<8>(a)))
     }
 
     #[inline(always)]

@@ -9,8 +9,8 @@
 //!    axis it points along, and one for each mask, the distance to an index of the axes it lies over; the result is an
 //!    element, too.
 //! 2. Two indices that differ on an axis where the output has a stride other than zero lead to two of its elements,
-//!    whatever is added, and no other lookup or view reaches either. So do two places of the first integers in an output
-//!    that is the table.
+//!    whatever is added, and no other lookup or view reaches either. So do two places of the first integers in an
+//!    output that is the table.
 
 mod picks;
 mod share;
@@ -246,8 +246,8 @@ impl<'a> Lookup<'a> {
     }
 
     /// Calls `v` with each element of the walked operand and its place, or with blocks of them. Where places coincide,
-    /// they come in the order of the walked operand. `scales` holds a number for each place of the first integers; if it
-    /// is empty, the scale is one.
+    /// they come in the order of the walked operand. `scales` holds a number for each place of the first integers; if
+    /// it is empty, the scale is one.
     #[inline(always)]
     pub(crate) fn visit(&mut self, scales: &[f32], v: &mut impl Visit) {
         let inner = self.block_axes();
@@ -278,8 +278,8 @@ impl<'a> Lookup<'a> {
                             continue;
                         }
                         let shape = [rows.size, cols.size];
-                        // SAFETY: by fact 1 every index of the two axes leads to elements, and by fact 2 each to its own
-                        // in `out`, where no other block is at hand.
+                        // SAFETY: by fact 1 every index of the two axes leads to elements, and by fact 2 each to its
+                        // own in `out`, where no other block is at hand.
                         let (out, inp) = unsafe {
                             (
                                 MatMut::from_parts(out, shape, [rows.out[0], cols.out[0]]),

@@ -22,8 +22,8 @@ pub struct Mat<'a> {
 
 /// A writable matrix, each element reached by one index only.
 ///
-/// Made like a [`ViewMut`] and with the same guarantee. Taking a part consumes it; [`reborrow`](Self::reborrow) first to
-/// keep it.
+/// Made like a [`ViewMut`] and with the same guarantee. Taking a part consumes it; [`reborrow`](Self::reborrow) first
+/// to keep it.
 pub struct MatMut<'a> {
     raw: Raw,
     buffer: PhantomData<&'a mut [f32]>,

@@ -21,8 +21,8 @@ pub(crate) fn pools() -> Vec<Exec> {
     (2..=4).map(|threads| Exec::with_threads(threads).unwrap().with_min_piece(0)).collect()
 }
 
-/// Repeats work on a pool until two of its workers have had a piece of it: on a busy machine one may do all pieces before
-/// another wakes. Fails if that does not come about, which is so if the work is never split.
+/// Repeats work on a pool until two of its workers have had a piece of it: on a busy machine one may do all pieces
+/// before another wakes. Fails if that does not come about, which is so if the work is never split.
 pub(crate) fn until_two_workers(exec: &Exec, mut work: impl FnMut() + Send) {
     let begun = std::time::Instant::now();
     while exec.workers_seen() < 2 {

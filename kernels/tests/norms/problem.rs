@@ -1,7 +1,7 @@
 //! A norm with its operands, run by the kernels and by definition in f64.
 //!
-//! Every norm here is one thing: elements fall into groups that are normalised by themselves (rows, or channels), and each
-//! element has a parameter (that of its column, or of its channel).
+//! Every norm here is one thing: elements fall into groups that are normalised by themselves (rows, or channels), and
+//! each element has a parameter (that of its column, or of its channel).
 #![allow(clippy::large_types_passed_by_value, reason = "operands of a test are copied freely")]
 
 use super::common::compare::{ROUNDING, assert_close, assert_same_bits, gamma};

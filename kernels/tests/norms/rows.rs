@@ -51,12 +51,13 @@ fn run_rows(exec: &Exec, problem: &Problem, layout: Mats, activation: Activation
         if rms {
             let grads = rms_norm::Grads { dx: to, dweight: weights };
             let inv_rms = inv_std.mat();
-            rms_norm::backward_rows(exec, grads, accum, dy, x, inv_rms, weight, activation, &mut scratch).unwrap();
+            rms_norm::backward_rows(exec, grads, accum, dy, x, inv_rms, weight, &mut scratch).unwrap();
         } else {
             let grads = Grads { dx: to, dweight: weights, dbias: Some(dbias.mat_mut()) };
             let saved = Saved { mean: mean.mat(), inv_std: inv_std.mat() };
-            layer_norm::backward_rows(exec, grads, accum, dy, x, saved, weight, activation, &mut scratch).unwrap();
+            layer_norm::backward_rows(exec, grads, accum, dy, x, saved, weight, &mut scratch).unwrap();
         }
+        activation::backward_in_place(exec, dx.mat_mut(), x, activation).unwrap();
         let added = accum == Accum::Add;
         results.push((if added { "dweight added" } else { "dweight" }, dweight.to_vec()));
         if !rms {

@@ -6,7 +6,7 @@ use super::functions::{Affine, InputGrad, InvRoot, Join, MeanPulls, Scale, Updat
 use super::{BACKWARD_NS, BLOCK, Backward, FORWARD_NS, Forward, Mode, Running, Source, Statistics, divisor};
 use crate::exec::Exec;
 use crate::gemm::Accum;
-use crate::lanes::{self, Collect, Map, Same};
+use crate::lanes::{self, BLOCK_ROWS, Collect, Map, Same};
 use crate::op::norms::Grads;
 use crate::par::Divide;
 use crate::simd::{Kernel, Simd};
@@ -18,9 +18,6 @@ const STRIP: usize = 1024;
 /// Rows shorter than this are taken in pairs, so that what is kept for a column is loaded half as often. Longer rows go
 /// one by one: few streams are read faster than many (measured from 1024 columns on).
 const PAIRED: usize = 512;
-
-/// Rows in one block of a sum down a column.
-const BLOCK_ROWS: usize = 256;
 
 /// Operands that are cut along their columns, all of which have as many: matrices, and rows that may be missing.
 struct Columns<'a, const I: usize> {

@@ -1,6 +1,6 @@
 //! Channels of any layout, by the drivers of `reduce` and `elementwise`.
 
-use super::super::norms::{Grads, MeanFrom, NO_BIAS, NO_WEIGHT, param, xhat};
+use super::super::norms::{Grads, MeanFrom, NO_BIAS, NO_WEIGHT, first_of, param, xhat};
 use super::functions::{Affine, InputGrad, InvRoot, Join, MeanPulls, Scale, Update, pulls};
 use super::{BACKWARD_NS, BLOCK, Backward, FORWARD_NS, Forward, Mode, Running, Shape, Source, Statistics, divisor};
 use crate::elementwise;
@@ -74,12 +74,6 @@ fn forward_batch<const O: usize>(
 /// One number a channel, repeated to the shape of `x`.
 fn repeated<'a>(numbers: View<'a>, x: View<'_>) -> View<'a> {
     numbers.broadcast_to(x.shape()).expect("size one but for the channels")
-}
-
-/// The first element of each channel. No axis may be empty.
-fn first_of(x: View<'_>, reduced: AxisSet) -> View<'_> {
-    let axes = (0..x.rank()).filter(|&axis| reduced.contains(axis));
-    axes.fold(x, |x, axis| x.narrow(axis as isize, 0, 1).expect("an axis that is not empty"))
 }
 
 /// The sums of distances from `first` and of squares about the mean, of the channels of a part.

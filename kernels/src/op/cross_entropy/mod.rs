@@ -1,17 +1,17 @@
-//! Cross-entropy of logits, with its softmax: `loss = -Σ_j q[j]·ln softmax(x)[j]` along the axis of classes, for targets
-//! that are classes or probabilities.
+//! Cross-entropy of logits, with its softmax: `loss = -Σ_j q[j]·ln softmax(x)[j]` along the axis of classes, for
+//! targets that are classes or probabilities.
 //!
 //! `x` is `[classes]`, `[batch, classes]` or `[batch, classes, …]`, and the losses have that shape without the classes.
 //! What `q` is follows from the target, the weights `w` of the classes and the label smoothing `ε`:
 //!
-//! * of a class `t`: `q[j] = w[j]·((1 - ε)·[j = t] + ε/classes)`. A target that is `ignore_index` has the loss 0, and no
-//!   gradient. The mean is the sum of the losses over `Σ w[t]` of the targets that are not ignored, so with none of them
-//!   it is NaN;
-//! * of probabilities `t` (of the shape of `x`; they need not sum to one): `q[j] = w[j]·((1 - ε)·t[j] + ε/classes)`. The
-//!   mean divides by the number of losses, whatever the weights.
+//! * of a class `t`: `q[j] = w[j]·((1 - ε)·[j = t] + ε/classes)`. A target that is `ignore_index` has the loss 0, and
+//!   no gradient. The mean is the sum of the losses over `Σ w[t]` of the targets that are not ignored, so with none of
+//!   them it is NaN;
+//! * of probabilities `t` (of the shape of `x`; they need not sum to one): `q[j] = w[j]·((1 - ε)·t[j] + ε/classes)`.
+//!   The mean divides by the number of losses, whatever the weights.
 //!
-//! All this is as in PyTorch. With the maximum `m` of the logits taken off, nothing overflows: with `S = Σ e^(x - m)` the
-//! logarithm of the softmax is `x[j] - m - ln S`. The maximum itself has no gradient: it cancels. Of the rest,
+//! All this is as in PyTorch. With the maximum `m` of the logits taken off, nothing overflows: with `S = Σ e^(x - m)`
+//! the logarithm of the softmax is `x[j] - m - ln S`. The maximum itself has no gradient: it cancels. Of the rest,
 //!
 //! ```text
 //! dx[j] = dloss·(softmax(x)[j]·Σ q - q[j])            dt[j] = -dloss·(1 - ε)·w[j]·ln softmax(x)[j]
@@ -63,8 +63,8 @@ mod shares;
 use self::parts::Parted;
 use self::rows::{Rows, Upstream};
 use super::loss::classes::{self, Counts, Targets, class_axis, expect_weights, losses_shape};
-use super::loss::{self, ONE, Reduction, ZERO, expect_len, expect_samples, number};
-use crate::error::{ErrorKind, Result, expect_scratch, expect_shape};
+use super::loss::{self, ONE, Reduction, ZERO, expect_samples, number};
+use crate::error::{ErrorKind, Result, expect_len, expect_scratch, expect_shape};
 use crate::exec::Exec;
 use crate::view::{Mat, MatMut, View, ViewMut};
 
@@ -233,8 +233,9 @@ pub fn backward_target<'a>(
     Ok(())
 }
 
-/// The loss of each row of `x` (`batch x classes`) times the weight of its sample, and the gradient of `dloss` times the
-/// sum of those; `dx` has the shape of `x`. Without sample weights the bits are those of [`forward`] and [`backward`].
+/// The loss of each row of `x` (`batch x classes`) times the weight of its sample, and the gradient of `dloss` times
+/// the sum of those; `dx` has the shape of `x`. Without sample weights the bits are those of [`forward`] and
+/// [`backward`].
 ///
 /// # Errors
 /// As [`backward`].

@@ -1,5 +1,5 @@
-//! The loss of logits with axes behind that of the classes, part by part, each small enough for the innermost cache; and
-//! the gradient of probabilities.
+//! The loss of logits with axes behind that of the classes, part by part, each small enough for the innermost cache;
+//! and the gradient of probabilities.
 
 use super::Config;
 use super::shares::{ScaleLess, Shares};
@@ -9,6 +9,7 @@ use crate::exec::Exec;
 use crate::lanes::Map;
 use crate::math;
 use crate::op::logsumexp::SumExp;
+use crate::op::loss::Times;
 use crate::op::loss::classes::{self, Counts};
 use crate::op::softmax::ExpLess;
 use crate::reduce::{self, AxisSet, Extreme, Greatest, Numbers, Other, Parts, SumOf, Value};
@@ -158,7 +159,7 @@ impl<'a> Parted<'a> {
             let less = ScaleLess(self.shares);
             elementwise::map(exec, 0.1, [dx], [scale, all.slope.repeated(shape), t, w], less);
         } else {
-            elementwise::map(exec, 0.06, [dx], [scale], Scale);
+            elementwise::map(exec, 0.06, [dx], [scale], Times);
         }
     }
 
@@ -210,17 +211,6 @@ impl Map<1, 1> for Ln {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, [x]: [S::F32; 1], _: [S::F32; 1]) -> [S::F32; 1] {
         [math::ln(s, x)]
-    }
-}
-
-/// What stands there, times `scale`.
-#[derive(Clone, Copy)]
-struct Scale;
-
-impl Map<1, 1> for Scale {
-    #[inline(always)]
-    fn eval<S: Simd>(self, s: S, [scale]: [S::F32; 1], [old]: [S::F32; 1]) -> [S::F32; 1] {
-        [s.mul(old, scale)]
     }
 }
 

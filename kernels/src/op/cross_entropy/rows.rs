@@ -53,8 +53,8 @@ impl<'a> Rows<'a> {
         weight.map(|weight| weight.broadcast_to(&[batch, classes])?.try_into()).transpose()
     }
 
-    /// Writes the losses, a column, and the gradient of the logits. `probabilities` has one for each logit, if there are
-    /// no targets, and `weights` the weights of the classes, repeated for each row, if they are to be shared.
+    /// Writes the losses, a column, and the gradient of the logits. `probabilities` has one for each logit, if there
+    /// are no targets, and `weights` the weights of the classes, repeated for each row, if they are to be shared.
     #[inline(always)]
     pub(super) fn run(
         self,
@@ -308,8 +308,8 @@ impl Terms {
         }
     }
 
-    /// `weight·(own·(ln sum - (x[label] - max)) + (ln sum·Σ share - Σ share·(x - max)))`, and exactly zero for a row that
-    /// is ignored.
+    /// `weight·(own·(ln sum - (x[label] - max)) + (ln sum·Σ share - Σ share·(x - max)))`, and exactly zero for a row
+    /// that is ignored.
     #[inline(always)]
     fn losses<S: Simd, M: Mode<I>, const I: usize>(&mut self, s: S, losses: MatMut<'_>, x: Mat<'_>, _: M) {
         let (n, mut shifts) = (x.rows(), [0.0; ROWS]);

@@ -1,5 +1,5 @@
-//! Embedding over views: `y[…] = weight[indices[…]]`, as `torch.nn.functional.embedding` has it: `indices` of any shape,
-//! `weight` of `vocab x dim`, and `y` of the shape of `indices` with `dim` behind it.
+//! Embedding over views: `y[…] = weight[indices[…]]`, as `torch.nn.functional.embedding` has it: `indices` of any
+//! shape, `weight` of `vocab x dim`, and `y` of the shape of `indices` with `dim` behind it.
 //!
 //! ```text
 //! dweight[v] = Σ dy[…] over all places where indices[…] = v
@@ -91,8 +91,8 @@ pub fn forward<'a>(
     Ok(())
 }
 
-/// `dweight[indices[…]] += dy[…]`; shapes are as in [`forward`]. `accum` says what happens to the old `dweight`, of which
-/// with [`Accum::Add`] the row of the padding stays as it is. `scratch` holds [`scratch`](fn@scratch) floats.
+/// `dweight[indices[…]] += dy[…]`; shapes are as in [`forward`]. `accum` says what happens to the old `dweight`, of
+/// which with [`Accum::Add`] the row of the padding stays as it is. `scratch` holds [`scratch`](fn@scratch) floats.
 ///
 /// # Errors
 /// As [`forward`], if the padding is not one of the rows, and if `scratch` is too short.

@@ -35,11 +35,10 @@
 use crate::elementwise;
 use crate::error::{Dims, ErrorKind, Result, expect_shape};
 use crate::exec::Exec;
-use crate::gemm::{self, Accum, Done, Epilogue};
-use crate::lanes::{Collect, Map};
+use crate::gemm::{self, Accum, Epilogue};
+use crate::lanes::Collect;
 use crate::op::product::{Names, Product};
 use crate::reduce::{self, Value};
-use crate::simd::Simd;
 use crate::view::{Mat, MatMut, View, ViewMut};
 
 /// The gradients of the parameters.
@@ -50,15 +49,16 @@ pub struct Grads<'a> {
     pub dbias: Option<ViewMut<'a>>,
 }
 
-/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they do not
-/// match.
+/// Floats of scratch that every function of this module may need on `exec` for operands of these shapes; 0 if they do
+/// not match.
 #[must_use]
 pub fn scratch(exec: &Exec, x_shape: &[usize], weight_shape: &[usize]) -> usize {
     let layer = product("linear::view::scratch", ("x", x_shape), ("weight", weight_shape));
     layer.map_or(0, |layer| layer.scratch(exec).max(weight_shape[0]))
 }
 
-/// `y = x·weightᵀ + bias`; the [top of the module](self) has the shapes. `scratch` holds [`scratch`](fn@scratch) floats.
+/// `y = x·weightᵀ + bias`; the [top of the module](self) has the shapes. `scratch` holds [`scratch`](fn@scratch)
+/// floats.
 ///
 /// # Errors
 /// If `x` is a scalar, if `weight` has not one axis or two, if shapes do not match, or if `scratch` is too short.
@@ -88,17 +88,18 @@ pub fn forward<'a>(
                 _ => (x.flatten(0, last as isize - 1)?, y.flatten(0, last as isize - 1)?),
             };
             let (y, x, w) = (MatMut::try_from(y)?, Mat::try_from(x)?, Mat::try_from(weight)?.t());
-            gemm::product(exec, y, Accum::Replace, x, w, Epilogue::Bias(bias), Done, scratch);
+            gemm::product(exec, y, Accum::Replace, x, w, Epilogue::Bias(bias, f32::NEG_INFINITY), None, scratch);
             return Ok(());
         }
     }
     layer.forward(exec, y.reborrow(), x, weight.t()?, scratch)?;
     let bias = bias.broadcast_to(y.shape())?;
-    elementwise::map(exec, 0.06, [y], [bias], Plus);
+    elementwise::map(exec, 0.06, [y], [bias], Collect(Accum::Add));
     Ok(())
 }
 
-/// `dx = dy·weight`; `dy` has the shape of the output, `dx` that of `x`. `scratch` holds [`scratch`](fn@scratch) floats.
+/// `dx = dy·weight`; `dy` has the shape of the output, `dx` that of `x`. `scratch` holds [`scratch`](fn@scratch)
+/// floats.
 ///
 /// # Errors
 /// As [`forward`].
@@ -205,17 +206,6 @@ fn collect(
     f(ViewMut::new(space, shape.as_slice())?)?;
     elementwise::map(exec, 0.06, [y], [View::new(space, shape.as_slice())?], Collect(accum));
     Ok(())
-}
-
-/// What stands there plus the bias.
-#[derive(Clone, Copy)]
-struct Plus;
-
-impl Map<1, 1> for Plus {
-    #[inline(always)]
-    fn eval<S: Simd>(self, s: S, [bias]: [S::F32; 1], [old]: [S::F32; 1]) -> [S::F32; 1] {
-        [s.add(old, bias)]
-    }
 }
 
 /// `y` from row-major operands: `x` has rows of `inputs`, `weight` as many for each output, by the definition.

@@ -1,7 +1,7 @@
 //! Targets that are classes: what `nll_loss` and `cross_entropy` have in common.
 
 use super::{Reduction, expect_samples};
-use crate::error::{Dims, ErrorKind, MAX_RANK, Result, expect_shape};
+use crate::error::{Dims, ErrorKind, MAX_RANK, Result, expect_shape, first_outside};
 use crate::exec::Exec;
 use crate::view::View;
 
@@ -119,11 +119,8 @@ impl Counts<'_> {
     /// [`ErrorKind::Index`] for the first that is not.
     #[inline]
     pub(crate) fn expect_within(&self, op: &'static str, targets: Targets<'_>, bound: usize) -> Result<()> {
-        // A value is outside if its own sign is set or that of its distance from the last place: whole registers of
-        // them are looked at together, without a branch, since hardly ever one is outside.
-        let last = (bound as i64).wrapping_sub(1);
         if let Targets::Adjacent(targets) = targets
-            && targets.iter().fold(0, |signs, &value| signs | value | last.wrapping_sub(value)) >= 0
+            && first_outside(targets, bound).is_none()
         {
             return Ok(());
         }
@@ -144,8 +141,8 @@ impl Counts<'_> {
         Some((class, self.weight.as_ref().map_or(1.0, |weight| weight.get(&[class]).unwrap_or(f32::NAN))))
     }
 
-    /// `Σ weight[target]` over the targets that are not ignored, each times its sample's weight: what a mean divides by.
-    /// Weights are added in the written order, in pieces of 1024 targets, and the pieces' sums from first to last.
+    /// `Σ weight[target]` over the targets that are not ignored, each times its sample's weight: what a mean divides
+    /// by. Weights are added in the written order, in pieces of 1024 targets, and the pieces' sums from first to last.
     pub(crate) fn total(&self, exec: &Exec, targets: Targets<'_>, samples: Option<&[f32]>) -> f32 {
         if self.weight.is_none() && samples.is_none() {
             let mut count = 0_usize;

@@ -3,9 +3,9 @@
 //! They are functions of two numbers, times a weight. Absent weights are a one that is repeated, so that there is one
 //! loop for all; what a loss does not read is not loaded.
 
-use super::{ONE, Reduction, expect_len, expect_samples, number, sum_view};
+use super::{ONE, Reduction, Times, expect_samples, number, sum_view};
 use crate::elementwise;
-use crate::error::{Dims, Result, expect_shape};
+use crate::error::{Dims, Result, expect_len, expect_shape};
 use crate::exec::{Axis, BlockKernel, Exec};
 use crate::lanes::{self, Map, RowFold};
 use crate::reduce::{self, AxisSet, Parts, SumOf, Term};
@@ -241,8 +241,8 @@ impl<'a> Operands<'a> {
     }
 }
 
-/// Writes the mean loss of each row, times the weight of its sample, and the gradient of `dloss` times the sum of those.
-/// The weights of the elements, and of positive targets, are often missing; then it is one pass over each row.
+/// Writes the mean loss of each row, times the weight of its sample, and the gradient of `dloss` times the sum of
+/// those. The weights of the elements, and of positive targets, are often missing; then it is one pass over each row.
 ///
 /// # Errors
 /// If shapes do not match.
@@ -391,16 +391,5 @@ impl<F: Pointwise> Term<5> for Gradient<F> {
     fn add<S: Simd>(self, s: S, acc: S::F32, x: [S::F32; 5]) -> S::F32 {
         let [dx] = self.eval(s, x, [acc]);
         s.add(acc, dx)
-    }
-}
-
-/// What stands there, times `x`.
-#[derive(Clone, Copy)]
-struct Times;
-
-impl Map<1, 1> for Times {
-    #[inline(always)]
-    fn eval<S: Simd>(self, s: S, [x]: [S::F32; 1], [old]: [S::F32; 1]) -> [S::F32; 1] {
-        [s.mul(old, x)]
     }
 }

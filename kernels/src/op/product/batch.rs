@@ -33,8 +33,8 @@ const CHECKED: &str = "axes that the operands have";
 
 /// `C (+)= A·B` for each index of the batch.
 ///
-/// All three have the same axes: those of the batch, then two of matrices, `m x n`, `m x k` and `k x n`. `a` and `b` have
-/// the same batch; `c` has size one where products are added up.
+/// All three have the same axes: those of the batch, then two of matrices, `m x n`, `m x k` and `k x n`. `a` and `b`
+/// have the same batch; `c` has size one where products are added up.
 pub(super) struct Batch<'a> {
     c: ViewMut<'a>,
     a: View<'a>,

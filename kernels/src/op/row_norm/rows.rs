@@ -1,13 +1,12 @@
 //! Rows of adjacent elements, each normalised while it is in cache.
 
-use super::super::activation::{Activation, WithActivation};
+use super::super::activation::Activation;
 use super::super::norms::{MeanFrom, NO_WEIGHT, Params, inv_root, row_of, xhat};
-use super::super::unary::Unary;
-use super::{BACKWARD_NS, BLOCK, Backward, FORWARD_NS, Forward, views};
+use super::{BACKWARD_NS, Backward, FORWARD_NS, Forward, views};
 use super::{distance, input_grad, mean_pulls, param_grads, pulls, square};
 use crate::exec::Exec;
 use crate::gemm::Accum;
-use crate::lanes::{self, Collect, Map, RUN, RowFold};
+use crate::lanes::{self, BLOCK_ROWS, Collect, Map, RUN, RowFold};
 use crate::par::Divide;
 use crate::simd::{Kernel, Scalar, Simd};
 use crate::view::{Mat, MatMut};
@@ -22,46 +21,43 @@ const ELEMENTS: usize = 1024;
 type Forwards<'a> = Forward<MatMut<'a>, Mat<'a>>;
 type Backwards<'a> = Backward<MatMut<'a>, Mat<'a>>;
 
-/// `y = activation(weight·x̂ + bias)` row by row; writes the statistics.
-pub(super) fn forward(exec: &Exec, call: Forwards<'_>, activation: Activation) {
-    struct Call<'a, 'b>(&'b Exec, Forwards<'a>);
-    impl WithActivation for Call<'_, '_> {
-        fn call<F: Unary>(self, f: F) {
-            let Call(exec, call) = self;
-            exec.par.run(nanoseconds(call.x, FORWARD_NS), 1, call, |call| exec.isa().run(Normalise { call, f }));
+/// Rows of the output that go through the activation together, in floats: while they are in the first-level cache.
+const FINISHED: usize = 4096;
+
+/// `call.y = weight·x̂ + bias` row by row, and the statistics. Then `also = activation(y)`, or in place without `also`.
+pub(super) fn forward(exec: &Exec, call: Forwards<'_>, also: Option<MatMut<'_>>, activation: Activation) {
+    let isa = exec.isa();
+    let nanoseconds = nanoseconds(call.x, FORWARD_NS);
+    let rows = (FINISHED / call.x.cols().max(1)).max(TOGETHER);
+    exec.par.run(nanoseconds, 1, Activated { call, also }, |mut work| {
+        if activation == Activation::Identity && work.also.is_none() {
+            return isa.run(Normalise { call: work.call });
         }
-    }
-    activation.with(Call(exec, call));
-}
-
-/// Writes the gradient of the input, through the activation that made it, and the sums of the parameters' gradients to
-/// the start of `sums`.
-pub(super) fn backward(exec: &Exec, call: Backwards<'_>, sums: Option<&mut [f32]>, through: Activation) {
-    struct Call<'a, 'b>(&'b Exec, Backwards<'a>, Option<&'a mut [f32]>);
-    impl WithActivation for Call<'_, '_> {
-        fn call<F: Unary>(self, through: F) {
-            let Call(exec, call, sums) = self;
-            run_backward(exec, call, sums, through);
+        while work.len() > 0 {
+            let at = rows.min(work.len());
+            let (Activated { call: Forward { mut y, mean, inv_std, x, params, eps }, also }, rest) =
+                work.divide(at, 1, 1);
+            isa.run(Normalise { call: Forward { y: y.reborrow(), mean, inv_std, x, params, eps } });
+            match also {
+                Some(also) => activation.block(isa, also, y.as_mat()),
+                None => activation.in_place(isa, y),
+            }
+            work = rest;
         }
-    }
-    through.with(Call(exec, call, sums));
+    });
 }
 
-/// Nanoseconds of one core for work on all of `x`.
-fn nanoseconds(x: Mat<'_>, each: f64) -> usize {
-    (x.rows() as f64 * x.cols() as f64 * each) as usize
-}
-
-fn run_backward<F: Unary>(exec: &Exec, call: Backwards<'_>, sums: Option<&mut [f32]>, through: F) {
+/// Writes the gradient of the input, and the sums of the parameters' gradients to the start of `sums`.
+pub(super) fn backward(exec: &Exec, call: Backwards<'_>, sums: Option<&mut [f32]>) {
     let nanoseconds = nanoseconds(call.x, BACKWARD_NS);
     let run = |grain: usize, piece: Piece<'_>| {
-        exec.par.run(nanoseconds, grain, piece, |piece| exec.isa().run(Gradient { piece, through }));
+        exec.par.run(nanoseconds, grain, piece, |piece| exec.isa().run(Gradient { piece }));
     };
-    let (blocks, cols) = (call.x.rows().div_ceil(BLOCK), call.x.cols());
+    let (blocks, cols) = (call.x.rows().div_ceil(BLOCK_ROWS), call.x.cols());
     match sums {
         // Whole blocks of rows, each with sums of its own.
         Some(sums) if blocks >= exec.par.pieces(nanoseconds) => {
-            run(BLOCK, Piece { call, sums: Some(MatMut::from_prefix(sums, blocks, 2 * cols)) });
+            run(BLOCK_ROWS, Piece { call, sums: Some(MatMut::from_prefix(sums, blocks, 2 * cols)) });
             exec.isa().run(Join { sums: MatMut::from_prefix(sums, blocks, 2 * cols) });
         }
         // Too few blocks for the threads: rows by themselves, then columns.
@@ -74,19 +70,30 @@ fn run_backward<F: Unary>(exec: &Exec, call: Backwards<'_>, sums: Option<&mut [f
     }
 }
 
-impl Divide for Forwards<'_> {
+/// Nanoseconds of one core for work on all of `x`.
+fn nanoseconds(x: Mat<'_>, each: f64) -> usize {
+    (x.rows() as f64 * x.cols() as f64 * each) as usize
+}
+
+/// Rows to be normalised, and where they go through an activation.
+struct Activated<'a> {
+    call: Forwards<'a>,
+    also: Option<MatMut<'a>>,
+}
+
+impl Divide for Activated<'_> {
     fn len(&self) -> usize {
-        self.x.rows()
+        self.call.x.rows()
     }
 
     fn divide(self, at: usize, _: usize, _: usize) -> (Self, Self) {
-        let Forward { y, mean, inv_std, x, params, eps } = self;
+        let Self { call: Forward { y, mean, inv_std, x, params, eps }, also } = self;
         let (y, inv_std, mean) = (y.cut_row(at), inv_std.cut_row(at), mean.map(|mean| mean.cut_row(at)).unzip());
         let (above, below) = (x.rows_in(0..at), x.rows_in(at..x.rows()));
-        (
-            Forward { y: y.0, mean: mean.0, inv_std: inv_std.0, x: above, params, eps },
-            Forward { y: y.1, mean: mean.1, inv_std: inv_std.1, x: below, params, eps },
-        )
+        let also = also.map(|also| also.cut_row(at)).unzip();
+        let above = Forward { y: y.0, mean: mean.0, inv_std: inv_std.0, x: above, params, eps };
+        let below = Forward { y: y.1, mean: mean.1, inv_std: inv_std.1, x: below, params, eps };
+        (Self { call: above, also: also.0 }, Self { call: below, also: also.1 })
     }
 }
 
@@ -103,7 +110,7 @@ impl<'a> Divide for Piece<'a> {
 
     fn divide(self, at: usize, _: usize, _: usize) -> (Self, Self) {
         let Self { call: Backward { dx, dy, x, mean, inv_std, weight }, sums } = self;
-        let (dx, sums) = (dx.cut_row(at), sums.map(|sums| sums.cut_row(at / BLOCK)).unzip());
+        let (dx, sums) = (dx.cut_row(at), sums.map(|sums| sums.cut_row(at / BLOCK_ROWS)).unzip());
         let cut = |mat: Mat<'a>| (mat.rows_in(0..at), mat.rows_in(at..mat.rows()));
         let (dy, x, inv_std, mean) = (cut(dy), cut(x), cut(inv_std), mean.map(cut).unzip());
         let above = Backward { dx: dx.0, dy: dy.0, x: x.0, mean: mean.0, inv_std: inv_std.0, weight };
@@ -153,12 +160,11 @@ fn fold<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A: usize>(s: S, inp:
     total
 }
 
-struct Normalise<'a, F> {
+struct Normalise<'a> {
     call: Forwards<'a>,
-    f: F,
 }
 
-impl<F: Unary> Kernel for Normalise<'_, F> {
+impl Kernel for Normalise<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -184,8 +190,7 @@ impl<F: Unary> Kernel for Normalise<'_, F> {
                 *inv_std.at(i, 0) = *root;
             }
             for ((i, &mean), &inv_std) in group.zip(&means).zip(&roots) {
-                let kernel = Affine { row: Centre { mean, inv_std }, f: self.f };
-                affine(s, row_mut(&mut y, i), row(x, i), params, kernel);
+                affine(s, row_mut(&mut y, i), row(x, i), params, Affine { row: Centre { mean, inv_std } });
             }
         }
     }
@@ -193,7 +198,7 @@ impl<F: Unary> Kernel for Normalise<'_, F> {
 
 /// Writes a row of the output.
 #[inline(always)]
-fn affine<S: Simd, F: Unary>(s: S, y: MatMut<'_>, x: Mat<'_>, params: Params<Mat<'_>>, kernel: Affine<F>) {
+fn affine<S: Simd>(s: S, y: MatMut<'_>, x: Mat<'_>, params: Params<Mat<'_>>, kernel: Affine) {
     match (params.weight, params.bias) {
         (None, None) => lanes::map_row(s, [y], [x], kernel),
         (Some(weight), None) => lanes::map_row(s, [y], [x, weight], kernel),
@@ -202,12 +207,11 @@ fn affine<S: Simd, F: Unary>(s: S, y: MatMut<'_>, x: Mat<'_>, params: Params<Mat
     }
 }
 
-struct Gradient<'a, F> {
+struct Gradient<'a> {
     piece: Piece<'a>,
-    through: F,
 }
 
-impl<F: Unary> Kernel for Gradient<'_, F> {
+impl Kernel for Gradient<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -215,10 +219,10 @@ impl<F: Unary> Kernel for Gradient<'_, F> {
         let (rows, cols) = (x.rows(), x.cols());
         let size = together(cols);
         let mut of_rows = [RowNumbers::default(); TOGETHER];
-        for block in (0..rows).step_by(BLOCK) {
-            let mut sums = sums.as_mut().map(|sums| <[_; 2]>::from(row_mut(sums, block / BLOCK).cut_col(cols)));
+        for block in (0..rows).step_by(BLOCK_ROWS) {
+            let mut sums = sums.as_mut().map(|sums| <[_; 2]>::from(row_mut(sums, block / BLOCK_ROWS).cut_col(cols)));
             sums.iter_mut().flatten().for_each(|sum| sum.fill(-0.0));
-            let end = rows.min(block + BLOCK);
+            let end = rows.min(block + BLOCK_ROWS);
             for start in (block..end).step_by(size) {
                 let group = start..end.min(start + size);
                 for (i, to) in group.clone().zip(&mut of_rows) {
@@ -231,7 +235,7 @@ impl<F: Unary> Kernel for Gradient<'_, F> {
                     *to = RowNumbers { centre, pulls: mean_pulls(Scalar, pulls, cols as f32, centred) };
                 }
                 for (i, &row_numbers) in group.zip(&of_rows) {
-                    let kernel = InputGrad { row: row_numbers, through: self.through };
+                    let kernel = InputGrad { row: row_numbers };
                     input_grad_of(s, row_mut(&mut dx, i), [row(dy, i), row(x, i)], weight, sums.as_mut(), kernel);
                 }
             }
@@ -241,13 +245,13 @@ impl<F: Unary> Kernel for Gradient<'_, F> {
 
 /// Writes a row of the input's gradient, and adds to the sums of the parameters' gradients if there are any.
 #[inline(always)]
-fn input_grad_of<S: Simd, F: Unary>(
+fn input_grad_of<S: Simd>(
     s: S,
     dx: MatMut<'_>,
     [dy, x]: [Mat<'_>; 2],
     weight: Option<Mat<'_>>,
     sums: Option<&mut [MatMut<'_>; 2]>,
-    kernel: InputGrad<F>,
+    kernel: InputGrad,
 ) {
     match (weight, sums.map(|[dweight, dbias]| [dweight.reborrow(), dbias.reborrow()])) {
         (None, None) => lanes::map_row(s, [dx], [dy, x], kernel),
@@ -345,23 +349,21 @@ impl<const I: usize> RowFold<I, 2, 0> for Centre {
     }
 }
 
-/// `f(weight·x̂ + bias)`, of `x` and perhaps a weight and a bias.
+/// `weight·x̂ + bias`, of `x` and perhaps a weight and a bias.
 #[derive(Clone, Copy)]
-struct Affine<F> {
+struct Affine {
     row: Centre,
-    f: F,
 }
 
-impl<F: Unary, const I: usize> Map<I, 1> for Affine<F> {
+impl<const I: usize> Map<I, 1> for Affine {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, inp: [S::F32; I], _: [S::F32; 1]) -> [S::F32; 1] {
         let xhat = self.row.xhat(s, inp[0]);
-        let y = match I {
+        [match I {
             1 => xhat,
             2 => s.mul(inp[1], xhat),
             _ => s.fma(inp[1], xhat, inp[2]),
-        };
-        [self.f.forward(s, y)]
+        }]
     }
 }
 
@@ -375,23 +377,21 @@ struct RowNumbers {
 /// The gradient of the input, and, where they stand, the sums of the parameters' gradients with what a row adds to
 /// them: of `[dy, x]` and perhaps a weight.
 #[derive(Clone, Copy)]
-struct InputGrad<F> {
+struct InputGrad {
     row: RowNumbers,
-    through: F,
 }
 
-impl<F: Unary, const I: usize, const O: usize> Map<I, O> for InputGrad<F> {
+impl<const I: usize, const O: usize> Map<I, O> for InputGrad {
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, inp: [S::F32; I], mut out: [S::F32; O]) -> [S::F32; O] {
         let RowNumbers { centre, pulls } = self.row;
         let (dy, x) = (inp[0], inp[1]);
         let xhat = centre.xhat(s, x);
         let means = [s.splat(pulls[0]), s.splat(pulls[1])];
-        let dx = input_grad(s, pull(s, inp), xhat, s.splat(centre.inv_std), means);
+        out[0] = input_grad(s, pull(s, inp), xhat, s.splat(centre.inv_std), means);
         if O == 3 {
             [out[1], out[2]] = param_grads(s, [out[1], out[2]], dy, xhat);
         }
-        out[0] = self.through.backward(s, dx, x);
         out
     }
 }

@@ -1,6 +1,8 @@
 //! Rows of any layout, by the drivers of `reduce` and `elementwise`.
 
-use super::super::norms::{MeanFrom, NO_BIAS, NO_MEAN, NO_WEIGHT, inv_root, param, repeated, with_ones, xhat};
+use super::super::norms::{
+    MeanFrom, NO_BIAS, NO_MEAN, NO_WEIGHT, first_of, inv_root, param, repeated, with_ones, xhat,
+};
 use super::{BACKWARD_NS, Backward, FORWARD_NS, Forward, Shape};
 use super::{distance, input_grad, mean_pulls, param_grads, pulls, square};
 use crate::elementwise;
@@ -47,12 +49,6 @@ fn forward_parts<const O: usize>(exec: &Exec, out: [ViewMut<'_>; O], inp: &[View
         let inv_std = inv_std.as_view().broadcast_to(shape).expect("size one on the reduced axes");
         elementwise::map(exec, PASS_NS, [y.reborrow()], [x, mean, inv_std, weight, bias], Affine);
     });
-}
-
-/// The first element on the axes `reduced`, which get size one. No axis may be empty.
-fn first_of(x: View<'_>, reduced: AxisSet) -> View<'_> {
-    let axes = (0..x.rank()).filter(|&axis| reduced.contains(axis));
-    axes.fold(x, |x, axis| x.narrow(axis as isize, 0, 1).expect("an axis that is not empty"))
 }
 
 /// Writes the gradient of the input, and the sums of the parameters' gradients to the start of `sums`. The statistics
