@@ -146,9 +146,9 @@ fn normalisation(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let (dx, dgamma, dbeta) = (dx.mat_mut(), dgamma.mat_mut(), dbeta.mat_mut());
                 let grads = batch_norm::Grads { dx, dgamma, dbeta };
-                let (replace, identity) = (Accum::Replace, Activation::Identity);
+                let replace = Accum::Replace;
                 let (dy, x, gamma) = (dy.mat(), x.mat(), gamma.mat());
-                batch_norm::backward(exec, grads, replace, dy, x, saved, gamma, config, identity, &mut scratch)
+                batch_norm::backward(exec, grads, replace, dy, x, saved, gamma, config, &mut scratch)
                     .expect("shapes match");
             });
         });

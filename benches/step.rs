@@ -4,7 +4,7 @@
 //! useful operations of the six products: read `Gelem/s` as GFLOP/s.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use handgrad::{BatchNorm, Exec, Input, Isa, Layer, Linear, Loss, Mlp, Options, Trainer, Variance};
+use handgrad::{Activation, BatchNorm, Exec, Input, Isa, Linear, Loss, Mlp, Options, Trainer, Variance};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 
@@ -19,10 +19,10 @@ fn trainer(hidden: usize, isa: Isa) -> handgrad::Result<Trainer> {
         layers: vec![
             Linear::new(hidden).into(),
             BatchNorm { variance: Variance::Unbiased, ..BatchNorm::default() }.into(),
-            Layer::Tanh,
+            Activation::Tanh.into(),
             Linear::new(VOCAB).into(),
         ],
-        loss: Loss::CrossEntropy,
+        loss: Loss::cross_entropy(),
     };
     Trainer::new(&mlp, Options { max_batch: BATCH, ..Options::default() }, &Exec::serial()?.with_isa(isa))
 }

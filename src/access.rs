@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 use crate::step::{Phase, Trainer, check_lr};
 use crate::workspace::rows;
 use handgrad_kernels::Exec;
+use handgrad_kernels::optim;
 use handgrad_kernels::view::{Mat, View, ViewMut};
 
 impl Trainer {
@@ -84,10 +85,10 @@ impl Trainer {
     /// # Errors
     /// If there was none since the last update.
     pub fn outputs(&self) -> Result<Mat<'_>> {
-        let (Phase::Forward(batch) | Phase::Backward(batch) | Phase::Fused(batch)) = self.phase else {
+        let (Phase::Forward(batch) | Phase::Backward(batch) | Phase::Stepped(batch)) = self.phase else {
             return Err(not_available("outputs", "call `forward` first"));
         };
-        Ok(rows(&self.activations.values[self.plan.stages.len()], batch, self.plan.outputs())?)
+        Ok(self.activations.value(&self.plan, self.plan.widths.len() - 1, batch)?)
     }
 
     /// The gradient of the last batch's input, `batch x features`; for tokens, of their embeddings side by side
@@ -98,7 +99,7 @@ impl Trainer {
     /// [`input_gradient`](crate::Options::input_gradient) was not asked for.
     pub fn d_input(&self) -> Result<Mat<'_>> {
         let batch = match self.phase {
-            Phase::Fused(batch) | Phase::Backward(batch) => batch,
+            Phase::Stepped(batch) | Phase::Backward(batch) => batch,
             Phase::Idle | Phase::Forward(_) => {
                 return Err(not_available("gradient of the input", "call `backward` first"));
             }
@@ -106,16 +107,16 @@ impl Trainer {
         if self.plan.embedding.is_none() && !self.input_gradient {
             return Err(not_available("gradient of the input", "set `input_gradient` in the options"));
         }
-        Ok(rows(&self.gradients.flow[0], batch, self.plan.width)?)
+        Ok(rows(&self.gradients.flow[0], batch, self.plan.width())?)
     }
 
-    /// The learning rate.
+    /// The learning rate of the next update: that of the options, or of [`set_lr`](Trainer::set_lr), moved by the schedule.
     #[must_use]
     pub fn lr(&self) -> f32 {
-        self.lr
+        self.schedule.lr(self.lr, self.updates)
     }
 
-    /// Sets the learning rate from the next update on.
+    /// Sets the learning rate that the schedule moves.
     ///
     /// # Errors
     /// If it is not finite.
@@ -123,6 +124,32 @@ impl Trainer {
         check_lr(lr)?;
         self.lr = lr;
         Ok(())
+    }
+
+    /// How many updates were done.
+    #[must_use]
+    pub fn updates(&self) -> u64 {
+        self.updates
+    }
+
+    /// The norm of all gradients together before they were clipped in the last update, if they are clipped.
+    #[must_use]
+    pub fn clipped_norm(&self) -> Option<f32> {
+        self.grad_norm
+    }
+
+    /// What is run for a step, one line a kernel call: which activations are applied on the way.
+    #[must_use]
+    pub fn plan(&self) -> impl std::fmt::Display + '_ {
+        &self.plan
+    }
+
+    /// The norm of all gradients together.
+    ///
+    /// # Errors
+    /// As [`grad`](Trainer::grad).
+    pub fn grad_norm(&self) -> Result<f32> {
+        Ok(optim::global_norm(&self.exec, self.grads()?))
     }
 
     /// What runs the kernels.
@@ -147,7 +174,7 @@ impl Trainer {
     pub(crate) fn forward_batch(&self) -> Result<usize> {
         match self.phase {
             Phase::Forward(batch) | Phase::Backward(batch) => Ok(batch),
-            Phase::Idle | Phase::Fused(_) => Err(not_available("outputs", "call `forward` first")),
+            Phase::Idle | Phase::Stepped(_) => Err(not_available("outputs", "call `forward` first")),
         }
     }
 
@@ -155,9 +182,9 @@ impl Trainer {
     pub(crate) fn backward_batch(&self, what: &'static str) -> Result<usize> {
         match self.phase {
             Phase::Backward(batch) => Ok(batch),
-            Phase::Fused(_) => Err(not_available(
+            Phase::Stepped(_) => Err(not_available(
                 what,
-                "a fused `step` uses each gradient where it arises; call `forward`, `backward`, `update` instead",
+                "a whole `step` uses its gradients up; call `forward`, `backward`, `update` instead",
             )),
             Phase::Idle | Phase::Forward(_) => Err(not_available(what, "call `backward` first")),
         }

@@ -64,6 +64,21 @@ pub enum Error {
         /// All names.
         known: String,
     },
+    /// A checkpoint cannot be read or written.
+    #[error("{place}: {what}")]
+    Checkpoint {
+        /// The file, or `checkpoint` for bytes.
+        place: String,
+        /// What is wrong, with the name of the tensor at fault.
+        what: String,
+    },
+    /// A step was stopped because a number in it is not finite, as the options of the trainer ask for.
+    #[error("the step was stopped before the update: {tensor} is not finite")]
+    NotFinite {
+        /// The first tensor that is not, in the order of the passes: `input`, the output of a layer, the loss, or the
+        /// gradient of a parameter.
+        tensor: String,
+    },
     /// Something was asked for that is not there now.
     #[error("{what} not available: {reason}")]
     NotAvailable {
@@ -72,6 +87,16 @@ pub enum Error {
         /// Why it is not there, and what to call for it.
         reason: &'static str,
     },
+}
+
+impl Error {
+    /// The same error of a checkpoint, with the file it is in.
+    pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
+        match self {
+            Error::Checkpoint { what, .. } => Error::Checkpoint { place: path.display().to_string(), what },
+            other => other,
+        }
+    }
 }
 
 /// The result of every function of this crate.

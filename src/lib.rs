@@ -12,6 +12,16 @@
 //!    and `dC`, where each token's row collects what its places in the batch say;
 //! 3. **update**: `p -= lr·dp`. A fused step does it where each gradient arises, with the same bits.
 //!
+//! [`Trainer::plan`] prints the first list for any network: an activation runs on the way out of the product or the norm
+//! before it, and its gradient is taken on the way out of the product after it.
+//!
+//! # What else there is
+//!
+//! [`Layer`], [`Loss`], [`Optimizer`], [`Schedule`] and [`Init`] are what can be chosen, each with `PyTorch`'s meaning.
+//! [`Predictor`] is inference. [`Trainer::save`] and [`Trainer::load`] keep a run. [`Many`] trains networks of one shape
+//! side by side. [`Trainer::step_with`] has a hook for the gradients, [`Trainer::accumulate`] adds up those of several
+//! batches, and [`Trainer::backward_with`] takes the gradient of a loss of the user's own.
+//!
 //! The kernels are in [`handgrad_kernels`], re-exported as [`kernels`].
 //!
 //! # Names
@@ -23,21 +33,33 @@
 
 mod access;
 mod batch;
+mod checkpoint;
 mod error;
 mod infer;
 pub mod init;
+mod loss;
+mod many;
 mod model;
+mod optimizer;
 mod plan;
+mod schedule;
+mod stage;
 mod step;
 mod tensors;
 mod workspace;
 
-pub use batch::{Inputs, Targets};
+pub use batch::{Inputs, Target, Targets};
+pub use checkpoint::{Contents, Notes};
 pub use error::{Error, Result};
 pub use handgrad_kernels as kernels;
 pub use handgrad_kernels::{Exec, Isa};
-pub use infer::Predictor;
-pub use model::{BatchNorm, Input, Layer, Linear, Loss, Mlp, Variance};
+pub use infer::{Evaluation, Predictor};
+pub use init::Init;
+pub use many::Many;
+pub use model::{Activation, BatchNorm, Input, Layer, LayerNorm, Linear, Mlp, RmsNorm, Variance};
+pub use model::{BceWithLogits, CrossEntropy, Loss};
+pub use optimizer::{Adam, Decay, Group, Members, Optimizer, RmsProp, Sgd};
+pub use schedule::Schedule;
 pub use step::{Options, Trainer};
 
 /// The README, whose example is tested with the others.

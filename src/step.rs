@@ -1,63 +1,100 @@
 //! The training step: forward, backward, update, each a list of kernel calls. The backward list is the forward list
 //! read upwards.
 
-use crate::batch::{Inputs, Samples, Targets, mismatch};
-use crate::error::Result;
+use crate::batch::{Goal, Inputs, Samples, Targets, mismatch};
+use crate::error::{Error, Result};
 use crate::init;
-use crate::model::{BatchNorm, Input, Loss, Mlp, number, size};
-use crate::plan::{Kind, Plan};
-use crate::tensors::{Buffer, Slot, product, zeros};
-use crate::workspace::{Activations, Gradients, rows, rows_mut, scratch_len, statistics, statistics_mut};
+use crate::model::{Input, Loss, Mlp, number, size};
+use crate::optimizer::{Group, Optimizer, Rule};
+use crate::plan::{Plan, Stage};
+use crate::schedule::Schedule;
+use crate::stage::{self, Context, Destination, Mode};
+use crate::tensors::{Buffer, Tensor, product, zeros};
+use crate::workspace::{Activations, Gradients, Purpose, rows, rows_mut, scratch_len};
 use handgrad_kernels::Exec;
 use handgrad_kernels::gemm::Accum;
 use handgrad_kernels::op::activation::{self, Activation};
-use handgrad_kernels::op::{batch_norm, cross_entropy, embedding, linear, loss};
-use handgrad_kernels::optim::sgd;
-use handgrad_kernels::view::{Mat, MatMut};
-use std::ops::Range;
+use handgrad_kernels::op::{embedding, loss};
+use handgrad_kernels::optim::{self, Step};
+use handgrad_kernels::view::{Mat, View};
 
 /// How a network is trained.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// The most samples in a batch; smaller batches are allowed.
     pub max_batch: usize,
     /// The learning rate to begin with.
     pub lr: f32,
-    /// The seed of the initial parameters.
+    /// The seed of the initial parameters and of dropout.
     pub seed: u64,
+    /// The rule by which parameters follow their gradients.
+    pub optimizer: Optimizer,
+    /// How the learning rate moves from update to update.
+    pub schedule: Schedule,
+    /// The greatest norm of all gradients together, if there is one: longer ones are shortened to it.
+    pub clip_grad_norm: Option<f32>,
+    /// Parameters that are updated in another way than the rest.
+    pub groups: Vec<Group>,
     /// Whether the backward pass also gives the gradient of a dense input. That of the embedded tokens is always there.
     pub input_gradient: bool,
+    /// Whether [`step`](Trainer::step) stops with [`Error::NotFinite`](crate::Error::NotFinite) instead of updating where
+    /// the loss or a gradient is NaN or infinite; parameters, statistics and the optimiser's memory are then as before. It
+    /// costs a look at all gradients, and without it such a number goes where the formulas take it.
+    pub stop_at_non_finite: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_batch: 32, lr: 0.1, seed: 0, input_gradient: false }
+        Self {
+            max_batch: 32,
+            lr: 0.1,
+            seed: 0,
+            optimizer: Optimizer::default(),
+            schedule: Schedule::Constant,
+            clip_grad_norm: None,
+            groups: Vec::new(),
+            input_gradient: false,
+            stop_at_non_finite: false,
+        }
     }
 }
 
 /// A network with its parameters, its gradients and all memory that training it takes.
 ///
 /// [`step`](Trainer::step) does a whole step. [`forward`](Trainer::forward), [`backward`](Trainer::backward) and
-/// [`update`](Trainer::update) do the same, bit for bit, with the gradients there to be looked at in between, and
-/// [`backward_with`](Trainer::backward_with) takes a loss of the user's own. Nothing is allocated after `new`. A batch
-/// that is refused leaves the trainer as it was.
+/// [`update`](Trainer::update) do the same, bit for bit, with the gradients there to be looked at or changed in between,
+/// [`accumulate`](Trainer::accumulate) adds up those of several batches, and [`backward_with`](Trainer::backward_with)
+/// takes a loss of the user's own. Nothing is allocated after `new`. A batch that is refused leaves the trainer as it was.
 #[derive(Debug)]
 pub struct Trainer {
     pub(crate) plan: Plan,
     pub(crate) exec: Exec,
-    loss: Loss,
+    pub(crate) loss: Loss,
     pub(crate) max_batch: usize,
     pub(crate) lr: f32,
+    pub(crate) seed: u64,
+    pub(crate) schedule: Schedule,
+    pub(crate) clip_grad_norm: Option<f32>,
     pub(crate) input_gradient: bool,
     pub(crate) params: Buffer,
     pub(crate) running: Buffer,
+    /// The running statistics before the step, if it may be stopped.
+    kept_running: Option<Buffer>,
     pub(crate) grads: Buffer,
+    pub(crate) rule: Rule,
     /// The tokens of the batch, for the scatter back into the embedding.
     tokens: Vec<i64>,
     pub(crate) activations: Activations,
     pub(crate) gradients: Gradients,
     scratch: Buffer,
     pub(crate) phase: Phase,
+    /// Whether gradients of batches since the last update stand, to be added to.
+    accumulated: bool,
+    /// Updates done.
+    pub(crate) updates: u64,
+    /// Forward passes done, which tell the masks of dropout apart.
+    pub(crate) passes: u64,
+    pub(crate) grad_norm: Option<f32>,
 }
 
 /// How far the current batch has come.
@@ -69,64 +106,107 @@ pub(crate) enum Phase {
     Forward(usize),
     /// Outputs and gradients are there.
     Backward(usize),
-    /// A whole step was done, its gradients used up where they arose.
-    Fused(usize),
-}
-
-/// What becomes of the parameters' gradients.
-#[derive(Clone, Copy, Debug)]
-enum Destination {
-    /// They are written down.
-    Grads,
-    /// They go straight into the parameters, with this learning rate.
-    Params(f32),
+    /// A whole step was done, its gradients used up.
+    Stepped(usize),
 }
 
 impl Trainer {
-    /// Checks the model, allocates everything and initialises the parameters as PyTorch does.
+    /// Checks the model, allocates everything and initialises the parameters.
     ///
     /// # Errors
     /// Names the place and the field at fault.
     pub fn new(mlp: &Mlp, options: Options, exec: &Exec) -> Result<Self> {
-        let Options { max_batch, lr, seed, input_gradient } = options;
+        let Options { max_batch, lr, seed, optimizer, schedule, clip_grad_norm, groups, .. } = options;
+        let Options { input_gradient, stop_at_non_finite, .. } = options;
         let plan = Plan::new(mlp)?;
         if max_batch == 0 {
             return Err(size("options", "max_batch", "at least 1", 0));
         }
         check_lr(lr)?;
+        schedule.check()?;
+        if let Some(norm) = clip_grad_norm
+            && (norm.is_nan() || norm <= 0.0)
+        {
+            return Err(number("options", "clip_grad_norm", "positive", norm));
+        }
         let context = if let Input::Tokens { context, .. } = plan.input { context } else { 0 };
         let mut trainer = Self {
             exec: exec.clone(),
-            loss: mlp.loss,
+            loss: mlp.loss.clone(),
             max_batch,
             lr,
+            seed,
+            schedule,
+            clip_grad_norm,
             input_gradient,
             params: Buffer::zeros(plan.params.len())?,
             running: Buffer::zeros(plan.running.len())?,
+            kept_running: if stop_at_non_finite { Some(Buffer::zeros(plan.running.len())?) } else { None },
             grads: Buffer::zeros(plan.params.len())?,
+            rule: Rule::new(optimizer, &groups, &plan, exec)?,
             tokens: zeros(product(max_batch, context)?)?,
-            activations: Activations::new(&plan, max_batch)?,
+            activations: Activations::new(&plan, max_batch, Purpose::Training)?,
             gradients: Gradients::new(&plan, max_batch, input_gradient || context > 0)?,
             scratch: Buffer::zeros(scratch_len(&plan, exec, max_batch))?,
             plan,
             phase: Phase::Idle,
+            accumulated: false,
+            updates: 0,
+            passes: 0,
+            grad_norm: None,
         };
-        init::pytorch_defaults(&mut trainer, seed)?;
+        init::parameters(&trainer.plan, &mut trainer.params, &mut trainer.running, seed)?;
         Ok(trainer)
     }
 
-    /// One step on a batch: forward, backward and update, with each gradient used where it arises. Returns the loss.
+    /// One step on a batch: forward, backward and update. Returns the loss. Plain gradient descent uses each gradient where
+    /// it arises, with the same bits.
     ///
     /// # Errors
     /// If the batch does not fit the model.
     pub fn step<'a>(&mut self, x: impl Into<Inputs<'a>>, y: impl Into<Targets<'a>>) -> Result<f32> {
-        let (x, batch) = x.into().check(self.plan.input, self.max_batch)?;
-        let y = y.into().check_labels(batch, self.plan.outputs())?;
-        self.check_norms(batch)?;
+        let (x, batch) = self.check_inputs(x.into())?;
+        let y = y.into().check(&self.loss, batch, self.plan.outputs())?;
+        if let Some(kept) = &mut self.kept_running {
+            kept.copy_from_slice(&self.running);
+        }
         self.forward_pass(x, batch)?;
-        let loss = self.loss_pass(y, batch)?;
-        self.backward_pass(batch, Destination::Params(self.lr))?;
-        self.phase = Phase::Fused(batch);
+        let loss = self.loss_pass(y, batch, 1.0)?;
+        if self.kept_running.is_some() {
+            self.backward_pass(batch, Destination::Grads(Accum::Replace))?;
+            self.expect_finite(loss, batch)?;
+            self.update_pass()?;
+        } else if self.rule.is_plain() && self.clip_grad_norm.is_none() {
+            self.backward_pass(batch, Destination::Params(self.lr()))?;
+            self.grad_norm = None;
+            self.updates += 1;
+        } else {
+            self.backward_pass(batch, Destination::Grads(Accum::Replace))?;
+            self.update_pass()?;
+        }
+        self.accumulated = false;
+        self.phase = Phase::Stepped(batch);
+        Ok(loss)
+    }
+
+    /// One step with a look at the gradients, or a change of them, between the backward pass and the update: what the
+    /// all-reduce of several processes needs. They are laid out as [`grads`](Trainer::grads) says, and what lies between
+    /// their rows must stay zero. If `hook` panics, the parameters are as they were and the gradients stand.
+    ///
+    /// # Errors
+    /// As [`step`](Trainer::step).
+    pub fn step_with<'a>(
+        &mut self,
+        x: impl Into<Inputs<'a>>,
+        y: impl Into<Targets<'a>>,
+        hook: impl FnOnce(&mut [f32]),
+    ) -> Result<f32> {
+        let (x, y) = (x.into(), y.into());
+        self.check(x, y)?;
+        self.forward(x)?;
+        let loss = self.backward(y)?;
+        hook(self.grads_mut()?);
+        self.update()?;
         Ok(loss)
     }
 
@@ -135,8 +215,7 @@ impl Trainer {
     /// # Errors
     /// If the batch does not fit the model.
     pub fn forward<'a>(&mut self, x: impl Into<Inputs<'a>>) -> Result<Mat<'_>> {
-        let (x, batch) = x.into().check(self.plan.input, self.max_batch)?;
-        self.check_norms(batch)?;
+        let (x, batch) = self.check_inputs(x.into())?;
         self.forward_pass(x, batch)?;
         self.phase = Phase::Forward(batch);
         self.outputs()
@@ -147,10 +226,26 @@ impl Trainer {
     /// # Errors
     /// If there was no forward pass since the last update, or the targets do not fit it.
     pub fn backward<'a>(&mut self, y: impl Into<Targets<'a>>) -> Result<f32> {
+        self.backward_share(y.into(), 1.0, Accum::Replace)
+    }
+
+    /// As [`backward`](Trainer::backward), but adds `share` times the gradients to those that stand since the last update:
+    /// with `share = 1/n` after each of `n` forward passes, the gradients of the mean of `n` losses. Returns the loss, not
+    /// its share.
+    ///
+    /// # Errors
+    /// As [`backward`](Trainer::backward).
+    pub fn accumulate<'a>(&mut self, y: impl Into<Targets<'a>>, share: f32) -> Result<f32> {
+        let accum = if self.accumulated { Accum::Add } else { Accum::Replace };
+        self.backward_share(y.into(), share, accum)
+    }
+
+    fn backward_share(&mut self, y: Targets<'_>, share: f32, accum: Accum) -> Result<f32> {
         let batch = self.forward_batch()?;
-        let y = y.into().check_labels(batch, self.plan.outputs())?;
-        let loss = self.loss_pass(y, batch)?;
-        self.backward_pass(batch, Destination::Grads)?;
+        let y = y.check(&self.loss, batch, self.plan.outputs())?;
+        let loss = self.loss_pass(y, batch, share)?;
+        self.backward_pass(batch, Destination::Grads(accum))?;
+        self.accumulated = true;
         self.phase = Phase::Backward(batch);
         Ok(loss)
     }
@@ -168,235 +263,165 @@ impl Trainer {
             return Err(mismatch("gradient of the outputs", format!("{}x{}", want.0, want.1), got));
         }
         let d = rows_mut(&mut self.gradients.flow[0], batch, want.1)?;
-        let y = rows(&self.activations.values[self.plan.stages.len()], batch, want.1)?;
-        activation::backward(&self.exec, d, d_outputs, y, self.plan.activation_before(self.plan.stages.len()))?;
-        self.backward_pass(batch, Destination::Grads)?;
+        let (through, saved) = self.activations.through(&self.plan, self.plan.stages.len(), batch)?;
+        activation::backward(&self.exec, d, d_outputs, saved, through)?;
+        self.backward_pass(batch, Destination::Grads(Accum::Replace))?;
+        self.accumulated = true;
         self.phase = Phase::Backward(batch);
         Ok(())
     }
 
-    /// Moves the parameters against their gradients.
+    /// Moves the parameters against their gradients, by the optimiser, with the learning rate of the schedule.
     ///
     /// # Errors
     /// If there was no backward pass since the last update.
     pub fn update(&mut self) -> Result<()> {
         self.backward_batch("gradients")?;
-        sgd::update(&self.exec, &mut self.params, &self.grads, self.lr)?;
+        self.update_pass()?;
+        self.accumulated = false;
         self.phase = Phase::Idle;
         Ok(())
     }
 
-    /// Refuses a batch whose normalisation is not defined: one sample has no variance.
-    fn check_norms(&self, batch: usize) -> Result<()> {
-        let normalises = self.plan.stages.iter().any(|stage| matches!(stage.kind, Kind::BatchNorm { .. }));
-        if normalises && batch < 2 {
+    /// Forgets what a batch has left.
+    pub(crate) fn forget(&mut self) {
+        self.phase = Phase::Idle;
+        self.accumulated = false;
+        self.grad_norm = None;
+    }
+
+    /// The number of samples of a batch that a step would accept.
+    pub(crate) fn check(&self, x: Inputs<'_>, y: Targets<'_>) -> Result<usize> {
+        let (_, batch) = self.check_inputs(x)?;
+        y.check(&self.loss, batch, self.plan.outputs())?;
+        Ok(batch)
+    }
+
+    /// The samples of a batch and how many there are. One sample has no variance to be normalised by.
+    fn check_inputs<'a>(&self, x: Inputs<'a>) -> Result<(Samples<'a>, usize)> {
+        let (x, batch) = x.check(self.plan.input, self.max_batch)?;
+        if batch < 2 && self.plan.stages.iter().any(Stage::is_batch_norm) {
             return Err(mismatch("number of samples", "at least 2 where a batch is normalised", batch));
         }
-        Ok(())
+        Ok((x, batch))
+    }
+
+    /// Stops a step whose loss or gradients are not finite, and takes back what its forward pass has changed.
+    fn expect_finite(&mut self, loss: f32, batch: usize) -> Result<()> {
+        if loss.is_finite() && self.grads.iter().all(|d| d.is_finite()) {
+            return Ok(());
+        }
+        let Self { plan, activations, grads, .. } = &*self;
+        let value = |number: &usize| {
+            let value = activations.value(plan, *number, batch).map(View::from);
+            value.is_ok_and(|value| value.iter().any(|x| !x.is_finite()))
+        };
+        let grad = |tensor: &&Tensor| !grads[tensor.slot.range()].iter().all(|d| d.is_finite());
+        let tensor = match (0..plan.widths.len()).find(value) {
+            Some(0) => "the input".to_owned(),
+            Some(number) => format!("the output of {}", plan.makers[number]),
+            None if !loss.is_finite() => "the loss".to_owned(),
+            // Gradients arise from the last layer to the first.
+            None => plan
+                .params
+                .iter()
+                .filter(grad)
+                .last()
+                .map_or_else(String::new, |tensor| format!("the gradient of {}", tensor.name)),
+        };
+        if let Some(kept) = &self.kept_running {
+            self.running.copy_from_slice(kept);
+        }
+        self.passes -= 1;
+        self.forget();
+        Err(Error::NotFinite { tensor })
     }
 
     /// Everything up to the outputs.
     fn forward_pass(&mut self, x: Samples<'_>, batch: usize) -> Result<()> {
-        let Self { plan, exec, params, running, activations, scratch, tokens, .. } = self;
+        let Self { plan, exec, params, running, activations, scratch, tokens, seed, .. } = self;
         self.phase = Phase::Idle;
-        let embcat = rows_mut(&mut activations.values[0], batch, plan.width)?;
-        match (x, plan.embedding) {
-            (Samples::Tokens(x), Some(table)) => {
-                tokens[..x.len()].copy_from_slice(x);
-                embedding::forward(exec, embcat, table.mat(params)?, x)?;
-            }
-            (Samples::Dense(x), _) => activation::forward(exec, embcat, x, Activation::Identity)?,
-            (Samples::Tokens(_), None) => unreachable!("tokens are refused by a model that has no table for them"),
+        self.passes += 1;
+        if let Samples::Tokens(x) = x {
+            tokens[..x.len()].copy_from_slice(x);
         }
+        embed(plan, exec, params, x, batch, activations)?;
+        let mut mode = Mode::Training { running, seed: *seed, pass: self.passes };
         for i in 0..plan.stages.len() {
-            stage_forward(plan, exec, i, batch, params, Norms::Batch(running), activations, scratch)?;
+            stage::forward(plan, exec, i, batch, params, &mut mode, activations, scratch)?;
         }
         Ok(())
     }
 
-    /// The mean loss, leaving its gradient in the outputs in `flow[0]`.
-    fn loss_pass(&mut self, y: &[i64], batch: usize) -> Result<f32> {
-        let Self { plan, exec, activations, gradients: Gradients { flow, losses }, loss, .. } = self;
-        let outputs = plan.outputs();
-        let last = plan.stages.len();
-        let logits = rows(&activations.values[last], batch, outputs)?;
-        let losses = &mut losses[..batch];
-        match loss {
-            Loss::CrossEntropy => {
-                let dlogits = rows_mut(&mut flow[0], batch, outputs)?;
-                let (each, config) = (1.0 / batch as f32, cross_entropy::Config::default());
-                cross_entropy::forward_backward(exec, losses, dlogits, each, logits, y, None, config)?;
-            }
-        }
-        let through = plan.activation_before(last);
+    /// The mean loss, leaving in `flow[0]` the gradient of `share` times it in the outputs, through their activation.
+    fn loss_pass(&mut self, y: Goal<'_>, batch: usize, share: f32) -> Result<f32> {
+        let Self { plan, exec, activations, gradients: Gradients { flow, losses, .. }, loss, .. } = self;
+        let (outputs, losses) = (plan.outputs(), &mut losses[..batch]);
+        let total = loss.total(exec, y, batch)?;
+        let d_outputs = rows_mut(&mut flow[0], batch, outputs)?;
+        let values = activations.value(plan, plan.widths.len() - 1, batch)?;
+        loss.forward_backward(exec, losses, d_outputs, share / total, values, y)?;
+        let (through, saved) = activations.through(plan, plan.stages.len(), batch)?;
         if through != Activation::Identity {
-            let (d, copy) = flow.split_at_mut(1);
-            let d_outputs = rows(&d[0], batch, outputs)?;
-            activation::backward(exec, rows_mut(&mut copy[0], batch, outputs)?, d_outputs, logits, through)?;
-            flow.swap(0, 1);
+            activation::backward_in_place(exec, rows_mut(&mut flow[0], batch, outputs)?, saved, through)?;
         }
-        Ok(loss::mean(exec, losses, batch as f32))
+        Ok(loss::mean(exec, losses, total))
     }
 
-    /// From the gradient of the outputs in `flow[0]` to those of all parameters. Each stage reads its weights before it
-    /// changes them.
+    /// From the gradient of the outputs in `flow[0]` to those of all parameters.
     fn backward_pass(&mut self, batch: usize, destination: Destination) -> Result<()> {
         let Self { plan, exec, params, grads, activations, gradients, scratch, tokens, .. } = self;
-        let flow = &mut gradients.flow;
-        for (i, stage) in plan.stages.iter().enumerate().rev() {
-            let through = plan.activation_before(i);
-            let wanted = i > 0 || plan.embedding.is_some() || self.input_gradient;
-            let [dy, dx] = flow;
-            let dy = rows(dy, batch, stage.outputs)?;
-            let x = rows(&activations.values[i], batch, stage.inputs)?;
-            match stage.kind {
-                Kind::Linear { weight, bias } => {
-                    if wanted {
-                        let dx = rows_mut(dx, batch, stage.inputs)?;
-                        linear::backward_input(exec, dx, dy, weight.mat(params)?, through, x, scratch)?;
-                    }
-                    linear_params(exec, destination, [params, grads], weight, bias, dy, x, scratch)?;
-                }
-                Kind::BatchNorm { weight, bias, config, .. } => {
-                    let dx = rows_mut(dx, batch, stage.inputs)?;
-                    let saved = statistics(&activations.statistics[i], stage.outputs);
-                    let [dgamma, dbeta] = two_slots(grads, weight, bias)?;
-                    let out = batch_norm::Grads { dx, dgamma, dbeta };
-                    let gamma = weight.mat(params)?;
-                    let config = norm_config(config);
-                    batch_norm::backward(exec, out, Accum::Replace, dy, x, saved, gamma, config, through, scratch)?;
-                    descend(exec, destination, params, grads, weight.offset..bias.range().end)?;
-                }
-                Kind::Activation => {
-                    activation::backward(exec, rows_mut(dx, batch, stage.inputs)?, dy, x, through)?;
-                }
-            }
-            flow.swap(0, 1);
+        let input_wanted = plan.embedding.is_some() || self.input_gradient;
+        let (seed, pass) = (self.seed, self.passes);
+        let context = Context { plan, exec, activations, batch, input_wanted, destination, seed, pass };
+        for i in (0..plan.stages.len()).rev() {
+            stage::backward(context, i, params, grads, gradients, scratch)?;
         }
         if let Some(table) = plan.embedding {
-            let dembcat = rows(&flow[0], batch, plan.width)?;
-            let tokens = &tokens[..batch * (plan.width / table.cols)];
-            embedding::backward(exec, table.mat_mut(grads)?, Accum::Replace, dembcat, tokens)?;
-            descend(exec, destination, params, grads, table.range())?;
+            let dembcat = rows(&gradients.flow[0], batch, plan.width())?;
+            let tokens = &tokens[..batch * (plan.width() / table.cols)];
+            embedding::backward(exec, table.mat_mut(grads)?, destination.accum(), dembcat, tokens)?;
+            stage::descend(exec, destination, params, grads, table.range())?;
         }
+        Ok(())
+    }
+
+    /// Clips the gradients and takes one step of the optimiser.
+    fn update_pass(&mut self) -> Result<()> {
+        let lr = self.lr();
+        let scale = match self.clip_grad_norm {
+            None => 1.0,
+            Some(most) => {
+                let norm = optim::global_norm(&self.exec, &self.grads);
+                self.grad_norm = Some(norm);
+                optim::clip_scale(norm, most)
+            }
+        };
+        let step = Step { lr, scale, number: self.updates + 1 };
+        self.rule.update(&self.exec, &mut self.params, &self.grads, step)?;
+        self.updates += 1;
         Ok(())
     }
 }
 
-/// Where a normalisation takes its statistics from.
-pub(crate) enum Norms<'a> {
-    /// From the batch, which then joins the running statistics.
-    Batch(&'a mut Buffer),
-    /// From the running statistics.
-    Running(&'a Buffer),
-}
-
-/// Stage `i`: its value from the value before it.
-pub(crate) fn stage_forward(
+/// The first value: the samples, or the embeddings of their tokens side by side.
+pub(crate) fn embed(
     plan: &Plan,
     exec: &Exec,
-    i: usize,
-    batch: usize,
     params: &[f32],
-    norms: Norms<'_>,
+    x: Samples<'_>,
+    batch: usize,
     activations: &mut Activations,
-    scratch: &mut [f32],
 ) -> Result<()> {
-    let stage = plan.stages[i];
-    let (before, after) = activations.values.split_at_mut(i + 1);
-    let x = rows(&before[i], batch, stage.inputs)?;
-    let y = rows_mut(&mut after[0], batch, stage.outputs)?;
-    match stage.kind {
-        Kind::Linear { weight, bias } => {
-            let bias = bias.map(|bias| bias.mat(params)).transpose()?;
-            linear::forward(exec, y, x, weight.mat(params)?, bias, stage.activation, scratch)?;
-        }
-        Kind::BatchNorm { weight, bias, mean, var, config } => {
-            let (gamma, beta) = (weight.mat(params)?, bias.mat(params)?);
-            let mut statistics = statistics_mut(&mut activations.statistics[i], stage.outputs);
-            match norms {
-                Norms::Batch(running) => {
-                    let kernel = norm_config(config);
-                    batch_norm::forward(exec, y, statistics.reborrow(), x, gamma, beta, kernel, stage.activation)?;
-                    if config.momentum > 0.0 {
-                        let [mean, var] = two_slots(running, mean, var)?;
-                        let batch = statistics.as_saved();
-                        batch_norm::update_running(exec, mean, var, batch, x.rows(), kernel, config.momentum)?;
-                    }
-                }
-                Norms::Running(running) => {
-                    batch_norm::set_statistics(
-                        exec,
-                        &mut statistics,
-                        mean.mat(running)?,
-                        var.mat(running)?,
-                        config.eps,
-                    )?;
-                    batch_norm::forward_with(exec, y, statistics.as_saved(), x, gamma, beta, stage.activation)?;
-                }
-            }
-        }
-        Kind::Activation => activation::forward(exec, y, x, stage.activation)?,
+    let first = rows_mut(&mut activations.values[0], batch, plan.width())?;
+    match (x, plan.embedding) {
+        (Samples::Tokens(x), Some(table)) => embedding::forward(exec, first, table.mat(params)?, x)?,
+        (Samples::Dense(x), _) => activation::forward(exec, first, x, Activation::Identity)?,
+        (Samples::Tokens(_), None) => unreachable!("tokens are refused by a model that has no table for them"),
     }
     Ok(())
-}
-
-/// The gradients of a linear layer's parameters, or the descent along them.
-fn linear_params(
-    exec: &Exec,
-    destination: Destination,
-    [params, grads]: [&mut Buffer; 2],
-    weight: Slot,
-    bias: Option<Slot>,
-    dy: Mat<'_>,
-    x: Mat<'_>,
-    scratch: &mut [f32],
-) -> Result<()> {
-    let buffer = match destination {
-        Destination::Grads => grads,
-        Destination::Params(_) => params,
-    };
-    let (w, b) = match bias {
-        Some(bias) => {
-            let [w, b] = two_slots(buffer, weight, bias)?;
-            (w, Some(b))
-        }
-        None => (weight.mat_mut(buffer)?, None),
-    };
-    match destination {
-        Destination::Grads => {
-            linear::backward_params(exec, linear::Grads { dw: w, db: b }, Accum::Replace, dy, x, scratch)?;
-        }
-        Destination::Params(lr) => linear::backward_sgd(exec, w, b, lr, dy, x, scratch)?,
-    }
-    Ok(())
-}
-
-/// Moves the parameters of a range against gradients that were written down, if that is where they are to go.
-fn descend(
-    exec: &Exec,
-    destination: Destination,
-    params: &mut [f32],
-    grads: &[f32],
-    range: Range<usize>,
-) -> Result<()> {
-    if let Destination::Params(lr) = destination {
-        sgd::update(exec, &mut params[range.clone()], &grads[range], lr)?;
-    }
-    Ok(())
-}
-
-/// Two tensors of one buffer, the first before the second.
-fn two_slots(buffer: &mut [f32], first: Slot, second: Slot) -> handgrad_kernels::Result<[MatMut<'_>; 2]> {
-    let (head, tail) = buffer.split_at_mut(second.offset);
-    let second = Slot { offset: 0, ..second };
-    Ok([first.mat_mut(head)?, second.mat_mut(tail)?])
-}
-
-fn norm_config(config: BatchNorm) -> batch_norm::Config {
-    batch_norm::Config { eps: config.eps, variance: config.variance }
 }
 
 pub(crate) fn check_lr(lr: f32) -> Result<()> {
-    if lr.is_finite() { Ok(()) } else { Err(number("options".to_owned(), "lr", "finite", lr)) }
+    if lr.is_finite() { Ok(()) } else { Err(number("options", "lr", "finite", lr)) }
 }

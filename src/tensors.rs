@@ -54,6 +54,15 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    /// A buffer with the same contents.
+    pub(crate) fn copy(&self) -> Result<Self> {
+        let mut copy = Self::zeros(self.len)?;
+        copy.copy_from_slice(self);
+        Ok(copy)
+    }
+}
+
 impl std::ops::Deref for Buffer {
     type Target = [f32];
     fn deref(&self) -> &[f32] {

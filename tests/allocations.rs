@@ -5,8 +5,9 @@
 
 mod common;
 
+use common::zoo::{self, Animal};
 use common::{Way, makemore, tiers};
-use handgrad::{Exec, Options, Predictor, Trainer};
+use handgrad::{Exec, Many, Options, Predictor, Trainer};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -61,6 +62,8 @@ fn allocations(f: impl FnOnce()) -> u64 {
 }
 
 const STEPS: usize = 1_000;
+/// Steps of each network of the zoo.
+const ZOO_STEPS: usize = 200;
 /// How long a worker may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 const VOCAB: usize = 27;
@@ -89,6 +92,50 @@ fn training(exec: &Exec, batch: usize, hidden: usize, way: Way) -> u64 {
         }
         steps(20);
         allocations(|| steps(STEPS))
+    })
+}
+
+/// Steps of a network of the zoo, by accumulation and with a hook too: first some that are not counted.
+fn zoo_training(exec: &Exec, animal: &Animal, way: Way) -> u64 {
+    let mut trainer = Trainer::new(&animal.mlp, animal.options.clone(), exec).unwrap();
+    exec.install(|| {
+        let mut steps = |count: usize| {
+            for step in 0..count {
+                let (x, y) = animal.batch(step);
+                black_box(way.run(&mut trainer, x, y).unwrap());
+            }
+            let (x, y) = animal.batch(0);
+            trainer.step_with(x, y, |grads| grads[0] *= 0.5).unwrap();
+            for part in 0..2 {
+                let (x, y) = animal.batch(part);
+                trainer.forward(x).unwrap();
+                trainer.accumulate(y, 0.5).unwrap();
+            }
+            black_box(trainer.grad_norm().unwrap());
+            trainer.update().unwrap();
+        };
+        steps(20);
+        let begun = Instant::now();
+        while exec.threads() > 1 && exec.workers_seen() < exec.threads() && begun.elapsed() < PATIENCE {
+            steps(20);
+        }
+        steps(20);
+        allocations(|| steps(ZOO_STEPS))
+    })
+}
+
+/// Networks side by side.
+fn many_training(exec: &Exec, animal: &Animal) -> u64 {
+    let mut many = Many::new(&animal.mlp, &animal.options, &[1, 2, 3, 4], exec).unwrap();
+    let mut losses = [0.0; 4];
+    exec.install(|| {
+        let mut steps = |count: usize| {
+            for step in 0..count {
+                many.step(|network| animal.batch(step + network), &mut losses).unwrap();
+            }
+        };
+        steps(50);
+        allocations(|| steps(ZOO_STEPS))
     })
 }
 
@@ -145,9 +192,24 @@ fn steps_allocate_nothing() {
         assert_eq!(looking(exec), 0, "looking at results on two threads");
         two_worked(exec);
     }
+    zoo_allocates_nothing(&forced[0].1);
     for (way, exec) in &by_itself {
         report(exec, 1024, 512, *way, training(exec, 1024, 512, *way));
         two_worked(exec);
+    }
+}
+
+/// Every layer, loss and optimiser, on one thread and on two.
+fn zoo_allocates_nothing(forced: &Exec) {
+    for animal in zoo::animals() {
+        for exec in [&Exec::serial().unwrap(), forced] {
+            for way in Way::ALL {
+                let counted = zoo_training(exec, &animal, way);
+                assert_eq!(counted, 0, "{}, {} threads, {way:?}", animal.name, exec.threads());
+            }
+            assert_eq!(many_training(exec, &animal), 0, "many: {}, {} threads", animal.name, exec.threads());
+        }
+        println!("0 allocations in {ZOO_STEPS} steps, one thread and two: {}", animal.name);
     }
 }
 

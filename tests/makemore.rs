@@ -1,98 +1,44 @@
 //! The main job from outside: what it prints, what it writes, and what it says of bad input.
 
-use safetensors::SafeTensors;
+mod program;
+
+use program::{assert_all_refused, assert_picture, assert_refused, assert_report, empty_dir, files, number, run, text};
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::LazyLock;
-use std::time::SystemTime;
 
-/// The example, which `cargo test` builds next to the tests; a selection such as `cargo test --test makemore` leaves it out,
-/// and then it is built here.
 fn makemore() -> Command {
-    static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
-        let test = std::env::current_exe().unwrap();
-        let profile = test.parent().and_then(Path::parent).unwrap();
-        let program = profile.join("examples/makemore").with_extension(std::env::consts::EXE_EXTENSION);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let sources = ["examples/makemore", "src", "kernels/src", "Cargo.toml"].map(|part| changed(&root.join(part)));
-        if sources.into_iter().flatten().max() > changed(&program) {
-            let name = if profile.ends_with("release") { "release" } else { "test" };
-            let build = ["build", "--example", "makemore", "--profile", name, "--target-dir"];
-            let mut cargo = Command::new(env!("CARGO"));
-            let status = cargo.args(build).arg(profile.parent().unwrap()).current_dir(root).status().unwrap();
-            assert!(status.success() && program.exists(), "{} cannot be built", program.display());
-        }
-        program
-    });
+    static PROGRAM: LazyLock<PathBuf> =
+        LazyLock::new(|| program::example("makemore", &["examples/makemore", "examples/shared", "data/names.txt"]));
     Command::new(&*PROGRAM)
 }
 
-/// When a file, or anything in a directory, was last changed; never, if it is not there.
-fn changed(path: &Path) -> Option<SystemTime> {
-    let inside = fs::read_dir(path).into_iter().flatten().filter_map(|entry| changed(&entry.unwrap().path()));
-    inside.chain(path.metadata().ok()?.modified().ok()).max()
-}
-
-/// A directory of a test's own, empty.
-fn empty_dir(name: &str) -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("makemore-{name}"));
-    let _ = fs::remove_dir_all(&dir);
-    fs::create_dir_all(&dir).unwrap();
-    dir
-}
-
-fn files(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> =
-        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    names.sort();
-    names
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
-}
-
-/// The lines on stdout of a run that succeeds, the last one parsed.
-fn run(command: &mut Command) -> (Vec<String>, Value) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", text(&output.stderr));
-    let mut lines: Vec<_> = text(&output.stdout).lines().map(str::to_owned).collect();
-    let last = lines.pop().unwrap();
-    (lines, serde_json::from_str(&last).unwrap())
-}
-
 fn losses(json: &Value) -> [f64; 3] {
-    ["train_loss", "val_loss", "test_loss"].map(|name| json[name].as_f64().unwrap())
+    ["train_loss", "val_loss", "test_loss"].map(|name| number(json, name))
 }
 
 #[test]
 fn a_short_run_learns_and_writes_its_files() {
-    let dir = empty_dir("short");
+    let dir = empty_dir("makemore-short");
     let (lines, json) = run(makemore().args(["--steps", "2000", "--samples", "7", "--out"]).arg(&dir));
     let (_, untrained) = run(makemore().args(["--steps", "1", "--quiet"]));
 
     assert_eq!(lines.len(), 7, "a word a line before the JSON");
     assert!(lines.iter().all(|word| word.chars().all(|c| c.is_ascii_lowercase())), "{lines:?}");
-    let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
-    let want =
-        ["train_loss", "val_loss", "test_loss", "steps", "seconds", "train_seconds", "us_per_step", "isa", "threads"];
-    assert_eq!(keys, want);
+    assert_report(
+        &json,
+        &["train_loss", "val_loss", "test_loss", "steps", "seconds", "train_seconds", "us_per_step", "isa", "threads"],
+    );
     for (after, before) in losses(&json).into_iter().zip(losses(&untrained)) {
         assert!(after < 2.5 && after < before, "loss {after} after 2000 steps, {before} after one");
     }
-    let number = |name: &str| json[name].as_f64().unwrap();
-    assert_eq!((number("steps"), number("threads")), (2000.0, 1.0));
-    assert!(number("train_seconds") > 0.0 && number("seconds") >= number("train_seconds"));
-    assert!((number("us_per_step") * 2000.0 / 1e6 / number("train_seconds") - 1.0).abs() < 1e-9);
-    assert!(handgrad::Isa::from_name(json["isa"].as_str().unwrap()).is_ok());
+    assert_eq!((number(&json, "steps"), number(&json, "threads")), (2000.0, 1.0));
 
     assert_eq!(files(&dir), ["loss.svg", "model.safetensors"], "and no temporary file is left");
-    let picture = fs::read_to_string(dir.join("loss.svg")).unwrap();
-    for part in ["<svg", "log10 loss", "step", "<polyline", "</svg>"] {
-        assert!(picture.contains(part), "the picture has no `{part}`");
-    }
+    assert_picture(&dir.join("loss.svg"), &["log10 loss", "step", "<polyline"]);
     let bytes = fs::read(dir.join("model.safetensors")).unwrap();
     let model = SafeTensors::deserialize(&bytes).unwrap();
     let mut shapes: Vec<_> = model.iter().map(|(name, tensor)| (name, tensor.shape().to_vec())).collect();
@@ -102,6 +48,7 @@ fn a_short_run_learns_and_writes_its_files() {
         ("layers.0.bias", vec![200]),
         ("layers.0.weight", vec![200, 30]),
         ("layers.1.bias", vec![200]),
+        ("layers.1.num_batches_tracked", vec![]),
         ("layers.1.running_mean", vec![200]),
         ("layers.1.running_var", vec![200]),
         ("layers.1.weight", vec![200]),
@@ -109,8 +56,8 @@ fn a_short_run_learns_and_writes_its_files() {
         ("layers.3.weight", vec![27, 200]),
     ];
     assert_eq!(shapes, want);
-    let mut floats =
-        model.iter().flat_map(|(_, tensor)| tensor.data().as_chunks().0).map(|bytes| f32::from_le_bytes(*bytes));
+    let floats = model.iter().filter(|(_, tensor)| tensor.dtype() == Dtype::F32);
+    let mut floats = floats.flat_map(|(_, tensor)| tensor.data().as_chunks().0).map(|bytes| f32::from_le_bytes(*bytes));
     assert!(floats.all(f32::is_finite));
     let about = about(&bytes);
     assert_eq!(about["vocabulary"].as_array().unwrap().len(), 27);
@@ -130,7 +77,7 @@ fn the_seed_decides_everything_and_the_threads_nothing() {
         .iter()
         .enumerate()
         .map(|(i, [seed, threads])| {
-            let dir = empty_dir(&format!("seed-{i}"));
+            let dir = empty_dir(&format!("makemore-seed-{i}"));
             let options = ["--steps", "500", "--batch", "256", "--seed", seed, "--threads", threads, "--out"];
             let (words, json) = run(makemore().args(options).arg(&dir));
             assert_eq!(json["threads"].to_string(), *threads);
@@ -144,7 +91,7 @@ fn the_seed_decides_everything_and_the_threads_nothing() {
 
 #[test]
 fn without_a_place_to_write_nothing_is_written() {
-    let dir = empty_dir("nowhere");
+    let dir = empty_dir("makemore-nowhere");
     let output = makemore().args(["--steps", "100", "--quiet"]).current_dir(&dir).output().unwrap();
     assert!(output.status.success());
     assert_eq!(text(&output.stdout).lines().count(), 1, "quiet prints the JSON alone");
@@ -154,7 +101,7 @@ fn without_a_place_to_write_nothing_is_written() {
 
 #[test]
 fn words_of_any_alphabet() {
-    let dir = empty_dir("alphabet");
+    let dir = empty_dir("makemore-alphabet");
     let words = "Zoë\r\n\r\n  Łukasz \r\nJ.R.\r\nЯна\r\nЯна\r\nOʻzbek\r\n小林\r\nmary ann\r\n".repeat(20);
     fs::write(dir.join("words.txt"), format!("\u{feff}{words}")).unwrap();
     let options =
@@ -174,19 +121,9 @@ fn words_of_any_alphabet() {
     assert_eq!(tensors.tensor("embedding.weight").unwrap().shape(), [vocabulary.len(), 3]);
 }
 
-/// Fails unless the run was refused as all bad input is.
-fn assert_refused(case: &str, output: &Output, says: &str, dir: &Path, before: &[String]) {
-    let stderr = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{case}: {stderr}");
-    assert!(output.stdout.is_empty(), "{case} printed {}", text(&output.stdout));
-    assert!(stderr.contains(says), "{case} says {stderr:?}, which does not mention {says:?}");
-    assert!(!stderr.contains("panicked"), "{case}: {stderr}");
-    assert_eq!(files(dir), before, "{case} wrote something");
-}
-
 #[test]
 fn bad_input_is_one_sentence_and_nothing_written() {
-    let dir = empty_dir("bad");
+    let dir = empty_dir("makemore-bad");
     fs::write(dir.join("empty.txt"), "").unwrap();
     fs::write(dir.join("blank.txt"), "\n \n\t\r\n").unwrap();
     fs::write(dir.join("latin1.txt"), b"zo\xeb\n".repeat(50)).unwrap();
@@ -221,27 +158,14 @@ fn bad_input_is_one_sentence_and_nothing_written() {
         (&["--steps", "many"], "invalid value"),
         (&["--stepz", "1"], "unexpected argument"),
     ];
-    for (options, says) in cases {
-        let case = options.join(" ");
-        let mut command = makemore();
-        command.current_dir(&dir).args(*options);
-        // A place to write, where none is given: it must not be made either.
-        if !options.contains(&"--out") {
-            command.args(["--out", "out"]);
-        }
-        let output = command.output().unwrap();
-        assert_refused(&case, &output, says, &dir, &before);
-        if !["invalid value", "unexpected argument"].contains(says) {
-            assert_eq!(text(&output.stderr).lines().count(), 1, "{case}: {}", text(&output.stderr));
-        }
-    }
+    assert_all_refused(makemore, &dir, cases);
     let output = makemore().args(["--out", "out"]).current_dir(&dir).env("HANDGRAD_ISA", "mmx").output().unwrap();
     assert_refused("HANDGRAD_ISA=mmx", &output, "mmx", &dir, &before);
 }
 
 #[test]
 fn a_run_that_diverges_says_so() {
-    let dir = empty_dir("diverges");
+    let dir = empty_dir("makemore-diverges");
     let output = makemore().args(["--lr", "1e30", "--steps", "100", "--out"]).arg(&dir).output().unwrap();
     assert_refused("--lr 1e30", &output, "the loss became", &dir, &[]);
 }

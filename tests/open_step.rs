@@ -6,6 +6,8 @@ mod common;
 mod gradients;
 #[path = "open_step/inference.rs"]
 mod inference;
+#[path = "open_step/losses.rs"]
+mod losses;
 #[path = "open_step/models.rs"]
 mod models;
 #[path = "open_step/rejected.rs"]
@@ -21,7 +23,7 @@ use rand::{RngExt, SeedableRng};
 
 /// A network of these layers.
 fn mlp(input: Input, layers: &[Layer]) -> Mlp {
-    Mlp { input, layers: layers.to_vec(), loss: Loss::CrossEntropy }
+    Mlp { input, layers: layers.to_vec(), loss: Loss::cross_entropy() }
 }
 
 fn linear(outputs: usize) -> Layer {
@@ -29,7 +31,7 @@ fn linear(outputs: usize) -> Layer {
 }
 
 fn biasless(outputs: usize) -> Layer {
-    Linear { outputs, bias: false }.into()
+    Linear::new(outputs).without_bias().into()
 }
 
 fn norm(variance: Variance) -> Layer {

@@ -5,9 +5,12 @@
 mod common;
 
 use common::compare::{Tolerance, same_bits, within};
-use common::{Way, bits, makemore, serial, tiers};
+use common::zoo::{self, Animal};
+use common::{Way, makemore, serial, state, tiers};
 use handgrad::kernels::view::Mat;
-use handgrad::{BatchNorm, Exec, Input, Inputs, Isa, Layer, Linear, Loss, Mlp, Options, Trainer, Variance};
+use handgrad::{
+    Activation, BatchNorm, Exec, Input, Inputs, Isa, Layer, Linear, Loss, Many, Mlp, Options, Trainer, Variance,
+};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
 use std::time::{Duration, Instant};
@@ -16,6 +19,8 @@ use std::time::{Duration, Instant};
 const STEPS: usize = 1_000;
 /// Steps after which parameters are compared too, and after which tiers that round otherwise are still close.
 const FEW: usize = 200;
+/// Steps of a short run.
+const SHORT: usize = 60;
 /// How long a second worker may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Batches in the data, the last of them smaller.
@@ -57,24 +62,24 @@ fn tasks() -> Vec<Task> {
         layers: vec![
             biasless(37),
             BatchNorm { variance: Variance::Unbiased, ..BatchNorm::default() }.into(),
-            Layer::Tanh,
+            Activation::Tanh.into(),
             Linear::new(37).into(),
-            Layer::Sigmoid,
+            Activation::Sigmoid.into(),
             Linear::new(11).into(),
         ],
-        loss: Loss::CrossEntropy,
+        loss: Loss::cross_entropy(),
     };
     let odd_rows = Mlp {
         input: Input::Dense { features: 19 },
         layers: vec![
             Linear::new(37).into(),
-            Layer::Sigmoid,
+            Activation::Sigmoid.into(),
             biasless(37),
             BatchNorm::default().into(),
-            Layer::Tanh,
+            Activation::Tanh.into(),
             biasless(5),
         ],
-        loss: Loss::CrossEntropy,
+        loss: Loss::cross_entropy(),
     };
     vec![
         Task::new("makemore, hidden 200", makemore(27, 3, 10, 200), [32, 21], 0.1),
@@ -122,22 +127,13 @@ impl Task {
     }
 
     fn run(&self, exec: &Exec, way: Way, steps: usize) -> Run {
-        let options = Options { max_batch: self.batch, lr: self.lr, seed: 3, input_gradient: false };
+        let options = Options { max_batch: self.batch, lr: self.lr, seed: 3, ..Options::default() };
         let mut trainer = Trainer::new(&self.mlp, options, exec).unwrap();
         let mut run = Run { losses: Vec::with_capacity(steps), after_few: Vec::new(), at_end: Vec::new() };
         exec.install(|| {
             for step in 0..steps {
                 let (x, y) = self.minibatch(step);
-                let loss = match way {
-                    Way::Step => trainer.step(x, y).unwrap(),
-                    Way::Passes => {
-                        trainer.forward(x).unwrap();
-                        let loss = trainer.backward(y).unwrap();
-                        trainer.update().unwrap();
-                        loss
-                    }
-                };
-                run.losses.push(loss.to_bits());
+                run.losses.push(way.run(&mut trainer, x, y).unwrap().to_bits());
                 if step + 1 == FEW {
                     run.after_few = state(&trainer);
                 }
@@ -146,12 +142,6 @@ impl Task {
         run.at_end = state(&trainer);
         run
     }
-}
-
-/// All parameters and running statistics.
-fn state(trainer: &Trainer) -> Vec<u32> {
-    let running = trainer.running_names().flat_map(|name| trainer.running(name).unwrap().to_vec());
-    bits(trainer.params().iter().copied().chain(running))
 }
 
 /// Whether two runs are the same; the first may be shorter.
@@ -244,8 +234,13 @@ fn wide_products_give_the_same_bits() {
     // Wide enough for operands to be packed, for two threads to be worth while, and odd all the same.
     let wide = Mlp {
         input: Input::Dense { features: 1_101 },
-        layers: vec![Linear::new(523).into(), BatchNorm::default().into(), Layer::Tanh, Linear::new(1_033).into()],
-        loss: Loss::CrossEntropy,
+        layers: vec![
+            Linear::new(523).into(),
+            BatchNorm::default().into(),
+            Activation::Tanh.into(),
+            Linear::new(1_033).into(),
+        ],
+        loss: Loss::cross_entropy(),
     };
     let task = Task::new("wide", wide, [130, 61], 0.1);
     let [begun, whole] = [2, BATCHES].map(|steps| task.run(&serial(Isa::best()), Way::Step, steps));
@@ -263,6 +258,99 @@ fn wide_products_give_the_same_bits() {
         }
     }
     println!("same bits, 1101x523x1033: 1 to 3 threads, every tier that is fused");
+}
+
+/// The losses of some steps and what is learned.
+fn short_run(animal: &Animal, exec: &Exec, way: Way) -> [Vec<u32>; 2] {
+    let mut trainer = Trainer::new(&animal.mlp, animal.options.clone(), exec).unwrap();
+    let losses = exec.install(|| {
+        let step = |step| {
+            let (x, y) = animal.batch(step);
+            way.run(&mut trainer, x, y).unwrap().to_bits()
+        };
+        (0..SHORT).map(step).collect()
+    });
+    [losses, state(&trainer)]
+}
+
+#[test]
+fn every_layer_loss_and_optimiser_gives_the_same_bits() {
+    let fused = Isa::available().filter(|isa| isa.is_fused()).last().expect("the scalar tier is fused");
+    for animal in zoo::animals() {
+        let name = animal.name;
+        let whole = short_run(&animal, &serial(fused), Way::Step);
+        let mean = |losses: &[u32]| losses.iter().map(|&x| f32::from_bits(x)).sum::<f32>() / losses.len() as f32;
+        let (first, last) = (mean(&whole[0][..10]), mean(&whole[0][SHORT - 10..]));
+        assert!(last < first, "{name}: the loss goes from {first} to {last}");
+        tiers::on_every_tier("same bits, zoo", |isa| {
+            for way in Way::ALL {
+                let run = short_run(&animal, &serial(isa), way);
+                if isa.is_fused() {
+                    for (got, want) in run.iter().zip(&whole) {
+                        same_bits(got, want).unwrap_or_else(|wrong| panic!("{name} on {isa}, {way:?}: {wrong}"));
+                    }
+                } else {
+                    let near = (mean(&run[0]) - mean(&whole[0])).abs() < 0.02 * mean(&whole[0]);
+                    assert!(near, "{name} on {isa}: the mean loss is {}", mean(&run[0]));
+                }
+            }
+        });
+        for threads in [2, 3, 4, 7] {
+            let exec = Exec::with_threads(threads).unwrap().with_min_piece(0).with_isa(fused);
+            for way in Way::ALL {
+                for (got, want) in short_run(&animal, &exec, way).iter().zip(&whole) {
+                    same_bits(got, want).unwrap_or_else(|wrong| panic!("{name}, {threads} threads, {way:?}: {wrong}"));
+                }
+            }
+        }
+    }
+}
+
+/// Networks trained side by side have the bits they have alone.
+#[test]
+fn many_networks_give_the_bits_of_each_alone() {
+    let seeds = [3, 1, 4, 1, 5];
+    for animal in zoo::animals() {
+        let alone: Vec<_> = seeds
+            .iter()
+            .map(|&seed| {
+                let options = Options { seed, ..animal.options.clone() };
+                let mut trainer = Trainer::new(&animal.mlp, options, &serial(Isa::best())).unwrap();
+                let losses: Vec<u32> = (0..SHORT)
+                    .map(|step| {
+                        let (x, y) = animal.batch(step + seed as usize);
+                        trainer.step(x, y).unwrap().to_bits()
+                    })
+                    .collect();
+                (losses, state(&trainer))
+            })
+            .collect();
+        for threads in [1, 2, 4] {
+            let exec = Exec::with_threads(threads).unwrap().with_min_piece(0);
+            let mut many = Many::new(&animal.mlp, &animal.options, &seeds, &exec).unwrap();
+            let mut losses = vec![Vec::new(); seeds.len()];
+            exec.install(|| {
+                let mut now = [f32::NAN; 5];
+                for step in 0..SHORT {
+                    many.step(|network| animal.batch(step + seeds[network] as usize), &mut now).unwrap();
+                    losses.iter_mut().zip(now).for_each(|(all, now)| all.push(now.to_bits()));
+                }
+            });
+            for (network, (want, learned)) in alone.iter().enumerate() {
+                let what = format!("{}, network {network}, {threads} threads", animal.name);
+                same_bits(&losses[network], want).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+                let state = state(many.get(network).unwrap());
+                same_bits(&state, learned).unwrap_or_else(|wrong| panic!("{what}: {wrong}"));
+            }
+        }
+        // A batch that does not fit changes no network.
+        let mut many = Many::new(&animal.mlp, &animal.options, &seeds, &serial(Isa::best())).unwrap();
+        let before: Vec<_> = (0..5).map(|network| state(many.get(network).unwrap())).collect();
+        let wrong = |network| if network == 3 { (animal.batch(0).0, animal.batch(2).1) } else { animal.batch(0) };
+        assert!(many.step(wrong, &mut [0.0; 5]).is_err());
+        assert!(many.step(|_| animal.batch(0), &mut [0.0; 4]).is_err());
+        assert_eq!((0..5).map(|network| state(many.get(network).unwrap())).collect::<Vec<_>>(), before);
+    }
 }
 
 #[test]

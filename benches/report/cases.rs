@@ -4,7 +4,7 @@ use crate::Report;
 use handgrad::kernels::gemm::{self, Accum, gemm};
 use handgrad::kernels::op::{exp, sigmoid, tanh};
 use handgrad::kernels::view::{Mat, MatMut};
-use handgrad::{BatchNorm, Exec, Input, Isa, Layer, Linear, Loss, Mlp, Options, Result, Trainer, Variance};
+use handgrad::{Activation, BatchNorm, Exec, Input, Isa, Linear, Loss, Mlp, Options, Result, Trainer, Variance};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
@@ -59,7 +59,7 @@ fn product(report: &mut Report, exec: &Exec, form: Form, m: usize, k: usize, n: 
     };
     let mut fault = None;
     let name = format!("gemm_{name}_{m}x{k}x{n}{tier}_1t");
-    report.flops(&name, exec.isa().name(), (2 * m * k * n) as f64, || {
+    report.flops(&name, exec, (2 * m * k * n) as f64, || {
         let done = MatMut::new(&mut c, m, n).and_then(|c| gemm(exec, c, Accum::Replace, a, b, &mut scratch));
         fault = fault.take().or(done.err());
     });
@@ -76,10 +76,10 @@ fn makemore(report: &mut Report, exec: &Exec, hidden: usize) -> Result<()> {
         layers: vec![
             Linear::new(hidden).into(),
             BatchNorm { variance: Variance::Unbiased, momentum: 0.0, ..BatchNorm::default() }.into(),
-            Layer::Tanh,
+            Activation::Tanh.into(),
             Linear::new(27).into(),
         ],
-        loss: Loss::CrossEntropy,
+        loss: Loss::cross_entropy(),
     };
     let mut trainer = Trainer::new(&mlp, Options { max_batch: BATCH, lr: 0.1, ..Options::default() }, exec)?;
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
@@ -87,7 +87,7 @@ fn makemore(report: &mut Report, exec: &Exec, hidden: usize) -> Result<()> {
     let (mut x, mut y) = ([0; 3 * BATCH], [0; BATCH]);
     let mut fault = None;
     let flops = (2 * BATCH * 3 * hidden * (30 + 27)) as f64;
-    report.flops(&format!("makemore_h{hidden}_1t"), exec.isa().name(), flops, || {
+    report.flops(&format!("makemore_h{hidden}_1t"), exec, flops, || {
         for (x, y) in x.chunks_exact_mut(3).zip(&mut y) {
             let [a, b, c, label] = samples[rng.random_range(0..SAMPLES as u32) as usize].map(i64::from);
             x.copy_from_slice(&[a, b, c]);

@@ -4,15 +4,18 @@
 //! useful operations only (2·m·k·n of the unpadded sizes), and `peak` is their share of the best window of a loop of
 //! fused multiply-adds, measured between the cases. A share above 1.02 means that the ceiling is wrong: the program
 //! then fails. `ns` is the time of an element. `gbs` counts inputs read once and outputs written once, and `share` is the
-//! time that a plain loop takes to read and write as many arrays of the same size, over that of the case. Arguments: a part of a case's name to run only those, and `--test` for one short pass.
+//! time that a plain loop takes to read and write as many arrays of the same size, over that of the case.
+//! `model_steps_per_second` is for networks side by side. Arguments: a part of a case's name to run only those, and
+//! `--test` for one short pass.
 
 mod cases;
 mod ceiling;
 mod ops;
 mod stream;
+mod training;
 
 use ceiling::FmaPeak;
-use handgrad::kernels;
+use handgrad::{Exec, kernels};
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -36,6 +39,8 @@ struct Line {
     flops: Option<(usize, f64)>,
     /// Elements of a call, for functions.
     elements: Option<f64>,
+    /// Steps of networks in a call.
+    steps: Option<f64>,
     /// Bytes of a call, and the best time of a plain loop over as many.
     stream: Option<(f64, f64)>,
 }
@@ -44,24 +49,26 @@ struct Line {
 pub(crate) struct Report {
     effort: Effort,
     only: Option<String>,
-    peaks: Vec<(String, FmaPeak)>,
+    /// By tier and threads.
+    peaks: Vec<((&'static str, usize), FmaPeak)>,
     lines: Vec<Line>,
 }
 
 impl Report {
     /// Whether a case is wanted.
-    fn wants(&self, name: &str) -> bool {
+    pub(crate) fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|part| name.contains(part.as_str()))
     }
 
-    /// Times `call`, which does `flops` useful operations on the tier `isa`.
-    fn flops(&mut self, name: &str, isa: &str, flops: f64, call: impl FnMut()) {
+    /// Times `call`, which does `flops` useful operations on the tier and the threads of `exec`.
+    pub(crate) fn flops(&mut self, name: &str, exec: &Exec, flops: f64, call: impl FnMut()) {
         if !self.wants(name) {
             return;
         }
-        let peak = self.peaks.iter().position(|(name, _)| name == isa).unwrap_or(self.peaks.len());
+        let key = (exec.isa().name(), exec.threads());
+        let peak = self.peaks.iter().position(|(other, _)| *other == key).unwrap_or(self.peaks.len());
         if peak == self.peaks.len() {
-            self.peaks.push((isa.to_owned(), FmaPeak::new(isa)));
+            self.peaks.push((key, FmaPeak::new(key.0, key.1)));
         }
         let nanoseconds = self.time(call, Some(peak));
         self.lines.push(Line {
@@ -69,8 +76,19 @@ impl Report {
             nanoseconds,
             flops: Some((peak, flops)),
             elements: None,
+            steps: None,
             stream: None,
         });
+    }
+
+    /// Times `call`, which does `steps` steps of networks.
+    pub(crate) fn steps(&mut self, name: &str, steps: f64, call: impl FnMut()) {
+        if !self.wants(name) {
+            return;
+        }
+        let nanoseconds = self.time(call, None);
+        let (flops, elements, stream) = (None, None, None);
+        self.lines.push(Line { name: name.to_owned(), nanoseconds, flops, elements, steps: Some(steps), stream });
     }
 
     /// Times `call`, which computes `elements` values.
@@ -80,7 +98,7 @@ impl Report {
         }
         let nanoseconds = self.time(call, None);
         let elements = Some(elements as f64);
-        self.lines.push(Line { name: name.to_owned(), nanoseconds, flops: None, elements, stream: None });
+        self.lines.push(Line { name: name.to_owned(), nanoseconds, flops: None, elements, steps: None, stream: None });
     }
 
     /// Times `call`, which reads and writes `elements` values as often as `mix` says, and beside it a plain loop that
@@ -119,6 +137,7 @@ impl Report {
             nanoseconds: best,
             flops: None,
             elements: Some(elements as f64),
+            steps: None,
             stream: Some((stream.bytes(), ceiling)),
         });
         Ok(())
@@ -130,8 +149,11 @@ impl Report {
         call();
         let once = start.elapsed().max(Duration::from_nanos(20));
         let calls = (self.effort.sample.as_nanos() / once.as_nanos()).clamp(1, 100_000) as u32;
+        // Large cases take long: three seconds for each are enough.
+        let most = (3.0 / (once.as_secs_f64() * f64::from(calls))) as usize;
+        let samples = self.effort.samples.min(most.max(8));
         let mut best = f64::INFINITY;
-        for i in 0..self.effort.samples {
+        for i in 0..samples {
             if let (Some(peak), 0) = (peak, i % 16) {
                 self.peaks[peak].1.measure(2);
             }
@@ -147,9 +169,9 @@ impl Report {
     /// Prints everything; false if a share is impossible.
     fn print(&self) -> bool {
         let best = handgrad::Isa::best().name();
-        for (isa, peak) in &self.peaks {
-            let tier = if isa == best { String::new() } else { format!("_{isa}") };
-            println!("fma_peak{tier}_1t gflops={:.1}", peak.gflops());
+        for ((isa, threads), peak) in &self.peaks {
+            let tier = if *isa == best { String::new() } else { format!("_{isa}") };
+            println!("fma_peak{tier}_{threads}t gflops={:.1}", peak.gflops());
         }
         let mut possible = true;
         for line in &self.lines {
@@ -163,6 +185,10 @@ impl Report {
             if let Some(elements) = line.elements {
                 let _ = write!(text, " ns={:.4}", line.nanoseconds / elements);
             }
+            if let Some(steps) = line.steps {
+                let rate = steps / line.nanoseconds * 1e9;
+                let _ = write!(text, " us={:.3} model_steps_per_second={rate:.0}", line.nanoseconds / 1e3);
+            }
             if let Some((bytes, ceiling)) = line.stream {
                 let _ = write!(text, " gbs={:.1} share={:.3}", bytes / line.nanoseconds, ceiling / line.nanoseconds);
             }
@@ -170,6 +196,13 @@ impl Report {
         }
         possible
     }
+}
+
+fn run(report: &mut Report) -> handgrad::Result<()> {
+    cases::run(report)?;
+    training::run(report, &Exec::serial()?)?;
+    training::run(report, &Exec::with_threads(2)?)?;
+    ops::run(report)
 }
 
 fn main() -> ExitCode {
@@ -182,7 +215,7 @@ fn main() -> ExitCode {
         Effort { sample: Duration::from_micros(200), samples: 800 }
     };
     let mut report = Report { effort, only, peaks: Vec::new(), lines: Vec::new() };
-    if let Err(error) = cases::run(&mut report).and_then(|()| ops::run(&mut report)) {
+    if let Err(error) = run(&mut report) {
         eprintln!("report: {error}");
         return ExitCode::FAILURE;
     }

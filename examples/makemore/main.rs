@@ -13,21 +13,21 @@
 
 mod data;
 mod output;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod train;
 
 use clap::Parser;
 use data::{Dataset, Words};
-use handgrad::{Exec, Predictor};
+use handgrad::Predictor;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
 use serde_json::json;
+use shared::{Result, files};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
-
-/// Whatever goes wrong ends as one sentence on stderr.
-type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// Trains the makemore network on a list of words, with hand-written gradients, and makes more of them.
 #[derive(Clone, Debug, Parser)]
@@ -79,31 +79,16 @@ enum Purpose {
     Words,
 }
 
-/// More threads than any machine has cores take minutes to start.
-const MOST_THREADS: usize = 1024;
-
-/// Floats and tokens that a run may hold, 8 GB at most: sizes beyond that are slips of the keyboard.
-const MOST_NUMBERS: usize = 1 << 30;
-
 impl Args {
     /// Refuses sizes that no data could make sense of.
     fn check(&self) -> Result<()> {
         let Args { steps, hidden, embedding, context, batch, lr, threads, .. } = *self;
-        for (name, value) in [("steps", steps), ("hidden", hidden), ("embedding", embedding), ("context", context)] {
-            if value == 0 {
-                return Err(format!("--{name} must be at least 1").into());
-            }
-        }
+        shared::check_positive([("steps", steps), ("hidden", hidden), ("embedding", embedding), ("context", context)])?;
         if batch < 2 {
             return Err("--batch must be at least 2, because one sample has no variance to normalise by".into());
         }
-        if !(lr > 0.0 && lr.is_finite()) {
-            return Err(format!("--lr must be a number above 0, got {lr}").into());
-        }
-        if threads > MOST_THREADS {
-            return Err(format!("--threads must be at most {MOST_THREADS}, got {threads}").into());
-        }
-        Ok(())
+        shared::check_lr(lr)?;
+        shared::check_threads(threads)
     }
 
     /// Refuses sizes that would not fit this data, or any memory.
@@ -114,13 +99,8 @@ impl Args {
         let parameters =
             hidden.saturating_mul(width.saturating_add(vocab)).saturating_add(vocab.saturating_mul(embedding));
         let activations = batch.saturating_mul(width.saturating_add(hidden).saturating_add(vocab));
-        let numbers =
-            [parameters, activations, samples.saturating_mul(context)].into_iter().fold(0, usize::saturating_add);
-        if numbers > MOST_NUMBERS {
-            let sizes = "--hidden, --embedding, --context and --batch";
-            return Err(format!("{sizes} ask for {numbers} numbers in memory, {MOST_NUMBERS} is the most").into());
-        }
-        Ok(())
+        let parts = [parameters, activations, samples.saturating_mul(context)];
+        shared::check_memory("--hidden, --embedding, --context and --batch", parts)
     }
 
     fn rng(&self, purpose: Purpose) -> ChaCha8Rng {
@@ -136,14 +116,11 @@ fn run(args: &Args, start: Instant) -> Result<()> {
     let words = Words::parse(&text).map_err(|error| format!("{}: {error}", data::name(args.data.as_deref())))?;
     args.check_against(&words)?;
     let data = Dataset::split(words, args.context);
-    if args.batch > data.train.len() {
-        let (batch, samples) = (args.batch, data.train.len());
-        return Err(format!("--batch {batch} is larger than the training data, which has {samples} samples").into());
-    }
-    let exec = if args.threads == 1 { Exec::serial()? } else { Exec::with_threads(args.threads)? };
+    shared::check_batch(args.batch, data.train.len(), "samples")?;
+    let exec = shared::exec(args.threads)?;
     let mut trainer = train::build(args, data.vocabulary.len(), &exec)?;
     if let Some(dir) = &args.out {
-        output::prepare(dir)?;
+        files::prepare(dir)?;
     }
 
     let run = exec.install(|| train::train(&mut trainer, &data.train, args))?;
@@ -155,7 +132,7 @@ fn run(args: &Args, start: Instant) -> Result<()> {
         Ok((predictor, losses))
     })?;
     if let Some(dir) = &args.out {
-        output::write(
+        files::write(
             dir,
             &[
                 ("model.safetensors", output::model(&trainer, &data.vocabulary, args)?),
@@ -189,11 +166,5 @@ fn run(args: &Args, start: Instant) -> Result<()> {
 
 fn main() -> ExitCode {
     let start = Instant::now();
-    match run(&Args::parse(), start) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("makemore: {error}");
-            ExitCode::from(2)
-        }
-    }
+    shared::exit("makemore", run(&Args::parse(), start))
 }

@@ -1,10 +1,11 @@
 //! The network, its training loop, and words made by it.
 
 use crate::data::{Dataset, Samples};
-use crate::{Args, Purpose, Result};
+use crate::shared::{self, Result};
+use crate::{Args, Purpose};
 use handgrad::kernels::scalar;
-use handgrad::{BatchNorm, Exec, Input, Layer, Linear, Loss, Mlp, Options, Predictor, Trainer, Variance, init};
-use indicatif::{ProgressBar, ProgressStyle};
+use handgrad::{Activation, BatchNorm, Exec, Input, Linear, Loss, Mlp, Options, Predictor, Trainer, Variance, init};
+use indicatif::ProgressBar;
 use rand::RngExt;
 use rand::rngs::ChaCha8Rng;
 use std::time::Instant;
@@ -21,10 +22,10 @@ pub(crate) fn build(args: &Args, vocab: usize, exec: &Exec) -> Result<Trainer> {
             Linear::new(hidden).into(),
             // Its statistics are calibrated after the training, so the running ones rest.
             BatchNorm { variance: Variance::Unbiased, momentum: 0.0, ..BatchNorm::default() }.into(),
-            Layer::Tanh,
+            Activation::Tanh.into(),
             Linear::new(vocab).into(),
         ],
-        loss: Loss::CrossEntropy,
+        loss: Loss::cross_entropy(),
     };
     let mut trainer = Trainer::new(&mlp, Options { max_batch: batch, lr, ..Options::default() }, exec)?;
     let fan_in = (context * embedding) as f32;
@@ -47,7 +48,7 @@ pub(crate) fn build(args: &Args, vocab: usize, exec: &Exec) -> Result<Trainer> {
 /// What is left of a run besides the parameters.
 pub(crate) struct Run {
     /// The step at the end of each window, and the mean of the log10 loss over it.
-    pub(crate) curve: Vec<(usize, f64)>,
+    pub(crate) curve: Vec<(f64, f64)>,
     /// The time that the loop took.
     pub(crate) seconds: f64,
 }
@@ -59,7 +60,7 @@ pub(crate) fn train(trainer: &mut Trainer, data: &Samples, args: &Args) -> Resul
     let (mut x, mut y) = (vec![0; batch * context], vec![0; batch]);
     let window = WINDOW.min(steps.div_ceil(20));
     let mut curve = Vec::new();
-    let bar = progress_bar(args);
+    let bar = if args.quiet { ProgressBar::hidden() } else { shared::progress_bar(steps) };
 
     let start = Instant::now();
     for begin in (0..steps).step_by(window) {
@@ -78,24 +79,13 @@ pub(crate) fn train(trainer: &mut Trainer, data: &Samples, args: &Args) -> Resul
             bar.abandon();
             return Err(format!("the loss became {last} before step {end}; try a smaller --lr than {lr}").into());
         }
-        curve.push((end, mean));
+        curve.push((end as f64, mean));
         bar.set_message(format!("{:.4}", 10_f64.powf(mean)));
         bar.set_position(end as u64);
     }
     let seconds = start.elapsed().as_secs_f64();
     bar.finish();
     Ok(Run { curve, seconds })
-}
-
-/// Drawn on stderr, if that is a terminal, and moved once a window: it costs the loop nothing.
-fn progress_bar(args: &Args) -> ProgressBar {
-    if args.quiet {
-        return ProgressBar::hidden();
-    }
-    let style =
-        ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} steps, loss {msg}, {per_sec}, {eta} left")
-            .expect("the template is well formed");
-    ProgressBar::new(args.steps as u64).with_style(style).with_message("?")
 }
 
 /// Makes a word: from the ends it draws one token after the other, until the end or twice the longest word it learnt from.

@@ -64,6 +64,11 @@ impl Golden {
         self.with(name, |tensor| tensor.shape().to_vec())
     }
 
+    #[expect(clippy::redundant_closure_for_method_calls, reason = "the method itself is of one lifetime")]
+    pub(crate) fn dtype(&self, name: &str) -> Dtype {
+        self.with(name, |tensor| tensor.dtype())
+    }
+
     /// The sizes of a tensor of `N` axes.
     pub(crate) fn sizes<const N: usize>(&self, name: &str) -> [usize; N] {
         let shape = self.shape(name);

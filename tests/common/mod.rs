@@ -5,9 +5,12 @@ pub(crate) mod compare;
 pub(crate) mod golden;
 pub(crate) mod reference;
 pub(crate) mod tiers;
+pub(crate) mod zoo;
 
 use handgrad::kernels::view::View;
-use handgrad::{BatchNorm, Exec, Input, Isa, Layer, Linear, Loss, Mlp, Result, Trainer, Variance};
+use handgrad::{
+    Activation, BatchNorm, Exec, Input, Inputs, Isa, Linear, Loss, Mlp, Result, Targets, Trainer, Variance,
+};
 
 /// One thread on a tier.
 pub(crate) fn serial(isa: Isa) -> Exec {
@@ -21,10 +24,10 @@ pub(crate) fn makemore(vocab: usize, context: usize, embedding: usize, hidden: u
         layers: vec![
             Linear::new(hidden).into(),
             BatchNorm { variance: Variance::Unbiased, ..BatchNorm::default() }.into(),
-            Layer::Tanh,
+            Activation::Tanh.into(),
             Linear::new(vocab).into(),
         ],
-        loss: Loss::CrossEntropy,
+        loss: Loss::cross_entropy(),
     }
 }
 
@@ -40,8 +43,13 @@ pub(crate) enum Way {
 impl Way {
     pub(crate) const ALL: [Way; 2] = [Way::Step, Way::Passes];
 
-    /// One step on a batch of tokens; the loss.
-    pub(crate) fn run(self, trainer: &mut Trainer, x: &[i64], y: &[i64]) -> Result<f32> {
+    /// One step on a batch; the loss.
+    pub(crate) fn run<'a>(
+        self,
+        trainer: &mut Trainer,
+        x: impl Into<Inputs<'a>>,
+        y: impl Into<Targets<'a>>,
+    ) -> Result<f32> {
         match self {
             Way::Step => trainer.step(x, y),
             Way::Passes => {
@@ -52,6 +60,12 @@ impl Way {
             }
         }
     }
+}
+
+/// All parameters and running statistics of a trainer, as bits.
+pub(crate) fn state(trainer: &Trainer) -> Vec<u32> {
+    let running = trainer.running_names().flat_map(|name| trainer.running(name).unwrap().to_vec());
+    bits(trainer.params().iter().copied().chain(running))
 }
 
 /// The elements of a view in f64, in logical order.

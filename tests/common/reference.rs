@@ -1,7 +1,10 @@
-//! A network in f64, by the definition, one element at a time: an oracle that shares no code with the crate.
+//! A network in f64, by the definition, one element at a time: an oracle that shares no code with the crate but the
+//! references of its operations.
 
 use super::widened;
-use handgrad::{BatchNorm, Input, Layer, Linear, Mlp, Trainer, Variance};
+use handgrad::kernels::op::dropout::{self, Key};
+use handgrad::kernels::op::{elu, gelu, hardtanh, layer_norm, leaky_relu, rms_norm, silu, softplus};
+use handgrad::{Activation, BatchNorm, Input, Layer, LayerNorm, Linear, Mlp, RmsNorm, Trainer, Variance};
 use std::collections::BTreeMap;
 
 /// Tensors by their names, in logical order.
@@ -60,6 +63,10 @@ impl Rows {
         (0..self.width).map(column).unzip()
     }
 
+    fn map_rows(&self, f: impl Fn(&[f64]) -> Vec<f64>) -> Self {
+        Self { width: self.width, values: (0..self.count()).flat_map(|i| f(self.row(i))).collect() }
+    }
+
     fn map(mut self, f: impl Fn(f64) -> f64) -> Self {
         self.values.iter_mut().for_each(|x| *x = f(*x));
         self
@@ -97,14 +104,22 @@ impl Reference {
 
     /// What layer `end` is given.
     pub(crate) fn up_to(&self, end: usize, input: Rows, statistics: Statistics) -> Rows {
-        (0..end).fold(input, |x, i| self.layer(i, x, statistics))
+        self.run(&self.mlp.layers[..end], "layers", input, statistics, &mut 0)
     }
 
-    /// What layer `i` makes of `x`.
-    pub(crate) fn layer(&self, i: usize, x: Rows, statistics: Statistics) -> Rows {
-        let param = |field: &str| &self.params[&format!("layers.{i}.{field}")];
-        match self.mlp.layers[i] {
-            Layer::Linear(Linear { outputs, bias }) => {
+    /// What layers make of `x`; `dropouts` counts those met so far.
+    fn run(&self, layers: &[Layer], place: &str, x: Rows, statistics: Statistics, dropouts: &mut u64) -> Rows {
+        let mut x = x;
+        for (i, layer) in layers.iter().enumerate() {
+            x = self.layer(layer, &format!("{place}.{i}"), x, statistics, dropouts);
+        }
+        x
+    }
+
+    fn layer(&self, layer: &Layer, name: &str, x: Rows, statistics: Statistics, dropouts: &mut u64) -> Rows {
+        let param = |field: &str| &self.params[&format!("{name}.{field}")];
+        match *layer {
+            Layer::Linear(Linear { outputs, bias, .. }) => {
                 let mut values = Vec::with_capacity(x.count() * outputs);
                 for row in (0..x.count()).map(|b| x.row(b)) {
                     for o in 0..outputs {
@@ -116,7 +131,7 @@ impl Reference {
                 Rows { width: outputs, values }
             }
             Layer::BatchNorm(BatchNorm { eps, variance, .. }) => {
-                let running = |field: &str| self.running[&format!("layers.{i}.{field}")].clone();
+                let running = |field: &str| self.running[&format!("{name}.{field}")].clone();
                 let (mean, var) = match statistics {
                     Statistics::Batch => x.moments(if variance == Variance::Unbiased { 1.0 } else { 0.0 }),
                     Statistics::Running => (running("running_mean"), running("running_var")),
@@ -128,8 +143,30 @@ impl Reference {
                 };
                 Rows { width: x.width, values: x.values.iter().enumerate().map(norm).collect() }
             }
-            Layer::Tanh => x.map(f64::tanh),
-            Layer::Sigmoid => x.map(|x| 1.0 / (1.0 + (-x).exp())),
+            Layer::LayerNorm(LayerNorm { eps, weight, bias }) => x.map_rows(|row| {
+                let (weight, bias) = (weight.then(|| &param("weight")[..]), bias.then(|| &param("bias")[..]));
+                layer_norm::reference(row, weight, bias, eps.into())
+            }),
+            Layer::RmsNorm(RmsNorm { eps, weight }) => {
+                x.map_rows(|row| rms_norm::reference(row, weight.then(|| &param("weight")[..]), eps.into()))
+            }
+            Layer::Dropout { p } => {
+                *dropouts += 1;
+                if statistics == Statistics::Running {
+                    return x;
+                }
+                // The first forward pass of a trainer with the seed 0.
+                let (key, config, width) = (Key::new(0, 1, *dropouts), dropout::Config { p }, x.width);
+                let dropped = |(at, &x): (usize, &f64)| dropout::reference(x, at / width, at % width, config, key);
+                Rows { width, values: x.values.iter().enumerate().map(dropped).collect() }
+            }
+            Layer::Residual(ref block) => {
+                let around = x.values.clone();
+                let mut y = self.run(block, &format!("{name}.block"), x, statistics, dropouts);
+                y.values.iter_mut().zip(around).for_each(|(y, x)| *y += x);
+                y
+            }
+            Layer::Activation(activation) => x.map(|x| activated(activation, x)),
             _ => panic!("the reference does not know this layer"),
         }
     }
@@ -166,6 +203,23 @@ pub(crate) fn differences(x: &[f64], mut f: impl FnMut(&[f64]) -> f64) -> Vec<f6
         gradient.push((above - below) / (2.0 * STEP));
     }
     gradient
+}
+
+/// An activation by its definition.
+fn activated(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Identity => x,
+        Activation::Tanh => x.tanh(),
+        Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
+        Activation::LeakyRelu { slope } => leaky_relu::reference(x, slope.into()),
+        Activation::Elu { alpha } => elu::reference(x, alpha.into()),
+        Activation::Gelu { form } => gelu::reference(x, form),
+        Activation::Silu => silu::reference(x),
+        Activation::Softplus { beta, threshold } => softplus::reference(x, beta.into(), threshold.into()),
+        Activation::Hardtanh { low, high } => hardtanh::reference(x, low.into(), high.into()),
+        _ => panic!("the reference does not know this activation"),
+    }
 }
 
 /// The mean softmax cross-entropy of rows against their labels.

@@ -75,7 +75,7 @@ pub(crate) fn run(cmp: &mut Cmp<'_>, golden: &Golden, exec: &Exec, dloss: f32) {
     let (mut dhprebn, mut dgain, mut dbias) = (Dense::new(batch, hidden), Dense::new(1, hidden), Dense::new(1, hidden));
     let grads = Grads { dx: dhprebn.mat_mut(), dgamma: dgain.mat_mut(), dbeta: dbias.mat_mut() };
     let (dy, x) = (dhpreact.mat(), hprebn.mat());
-    batch_norm::backward(exec, grads, Accum::Replace, dy, x, saved, gain.mat(), config, none, &mut scratch).unwrap();
+    batch_norm::backward(exec, grads, Accum::Replace, dy, x, saved, gain.mat(), config, &mut scratch).unwrap();
     cmp.gradient("hprebn", &dhprebn.values);
     cmp.gradient("bngain", &dgain.values);
     cmp.gradient("bnbias", &dbias.values);

@@ -5,39 +5,120 @@ use crate::common::compare::{Tolerance, within};
 use crate::common::reference::{Named, Reference, Rows, Samples, Statistics, cross_entropy, differences};
 use crate::common::{serial, tiers};
 use crate::{DENSE, TOKENS, biasless, data, linear, mlp, norm, stir};
+use handgrad::kernels::op::gelu::Form;
 use handgrad::kernels::view::{Mat, View};
-use handgrad::{Exec, Input, Isa, Layer, Mlp, Options, Trainer, Variance};
+use handgrad::{Activation, Exec, Input, Isa, Layer, LayerNorm, Mlp, Options, RmsNorm, Trainer, Variance};
 
 /// Samples in the batch; the trainer has room for more.
-const BATCH: usize = 7;
+pub(crate) const BATCH: usize = 7;
 /// The part of the largest element of a gradient that rounding in f32 may take.
 const SHARE: f64 = 1e-5;
 
 /// The networks: each kind of layer at each end and beside each other kind.
 fn networks() -> Vec<(&'static str, Mlp)> {
-    let (tanh, sigmoid) = (Layer::Tanh, Layer::Sigmoid);
-    let (biased, unbiased) = (norm(Variance::Biased), norm(Variance::Unbiased));
+    let (tanh, sigmoid) = (|| Layer::from(Activation::Tanh), || Layer::from(Activation::Sigmoid));
+    let (biased, unbiased) = (|| norm(Variance::Biased), || norm(Variance::Unbiased));
     vec![
-        ("the notebook's", mlp(TOKENS, &[linear(5), unbiased, tanh, linear(4)])),
-        ("dense, two hidden", mlp(DENSE, &[biasless(5), biased, sigmoid, linear(19), tanh, linear(3)])),
-        ("one output", mlp(DENSE, &[linear(5), tanh, linear(1)])),
-        ("one output, no bias", mlp(TOKENS, &[biasless(3), sigmoid, biasless(1)])),
-        ("one hidden unit", mlp(DENSE, &[linear(1), biased, tanh, linear(3)])),
-        ("ends in tanh", mlp(DENSE, &[linear(4), tanh])),
-        ("ends in sigmoid after a norm", mlp(TOKENS, &[linear(4), biased, sigmoid])),
-        ("ends in a norm", mlp(DENSE, &[linear(4), unbiased])),
-        ("begins with tanh", mlp(DENSE, &[tanh, linear(4)])),
-        ("begins with sigmoid, tokens", mlp(TOKENS, &[sigmoid, linear(4)])),
-        ("begins with a norm", mlp(DENSE, &[biased, linear(4)])),
-        ("two activations in a row", mlp(DENSE, &[linear(4), tanh, sigmoid, linear(3)])),
-        ("three activations at the end", mlp(TOKENS, &[linear(4), sigmoid, tanh, sigmoid])),
-        ("two norms in a row", mlp(DENSE, &[linear(4), unbiased, biased, tanh, linear(3)])),
+        ("the notebook's", mlp(TOKENS, &[linear(5), unbiased(), tanh(), linear(4)])),
+        ("dense, two hidden", mlp(DENSE, &[biasless(5), biased(), sigmoid(), linear(19), tanh(), linear(3)])),
+        ("one output", mlp(DENSE, &[linear(5), tanh(), linear(1)])),
+        ("one output, no bias", mlp(TOKENS, &[biasless(3), sigmoid(), biasless(1)])),
+        ("one hidden unit", mlp(DENSE, &[linear(1), biased(), tanh(), linear(3)])),
+        ("ends in tanh", mlp(DENSE, &[linear(4), tanh()])),
+        ("ends in sigmoid after a norm", mlp(TOKENS, &[linear(4), biased(), sigmoid()])),
+        ("ends in a norm", mlp(DENSE, &[linear(4), unbiased()])),
+        ("begins with tanh", mlp(DENSE, &[tanh(), linear(4)])),
+        ("begins with sigmoid, tokens", mlp(TOKENS, &[sigmoid(), linear(4)])),
+        ("begins with a norm", mlp(DENSE, &[biased(), linear(4)])),
+        ("two activations in a row", mlp(DENSE, &[linear(4), tanh(), sigmoid(), linear(3)])),
+        ("three activations at the end", mlp(TOKENS, &[linear(4), sigmoid(), tanh(), sigmoid()])),
+        ("two norms in a row", mlp(DENSE, &[linear(4), unbiased(), biased(), tanh(), linear(3)])),
         ("only linear", mlp(DENSE, &[linear(4), biasless(17), linear(3)])),
-        ("only an activation", mlp(DENSE, &[sigmoid])),
-        ("only activations, tokens", mlp(TOKENS, &[tanh, sigmoid])),
+        ("only an activation", mlp(DENSE, &[sigmoid()])),
+        ("only activations, tokens", mlp(TOKENS, &[tanh(), sigmoid()])),
         ("no layers", mlp(DENSE, &[])),
         ("no layers, tokens", mlp(TOKENS, &[])),
-        ("one feature", mlp(Input::Dense { features: 1 }, &[linear(3), tanh, linear(2)])),
+        ("one feature", mlp(Input::Dense { features: 1 }, &[linear(3), tanh(), linear(2)])),
+    ]
+    .into_iter()
+    .chain(more_networks())
+    .collect()
+}
+
+/// The same of the layers that the notebook's network has no use for.
+fn more_networks() -> Vec<(&'static str, Mlp)> {
+    let act = |activation: Activation| Layer::from(activation);
+    let (relu, leaky, elu) = (
+        || act(Activation::Relu),
+        || act(Activation::LeakyRelu { slope: 0.2 }),
+        || act(Activation::Elu { alpha: 1.3 }),
+    );
+    let gelu = |form| act(Activation::Gelu { form });
+    let (erf, by_tanh) = (|| gelu(Form::Erf), || gelu(Form::Tanh));
+    let (silu, softplus, hardtanh) = (
+        || act(Activation::Silu),
+        || act(Activation::Softplus { beta: 1.5, threshold: 20.0 }),
+        || act(Activation::Hardtanh { low: -0.75, high: 0.5 }),
+    );
+    let layer = || Layer::from(LayerNorm::default());
+    let plain = || Layer::from(LayerNorm { weight: false, bias: false, ..LayerNorm::default() });
+    let half = |weight| Layer::from(LayerNorm { weight, bias: !weight, ..LayerNorm::default() });
+    let rms = |weight| Layer::from(RmsNorm { weight, ..RmsNorm::default() });
+    let batch = || norm(Variance::Biased);
+    let drop = |p| Layer::Dropout { p };
+    let residual = Layer::Residual;
+    vec![
+        ("relu", mlp(DENSE, &[linear(17), relu(), linear(9), relu(), linear(3)])),
+        ("no bias before relu", mlp(DENSE, &[biasless(17), relu(), biasless(3)])),
+        ("leaky relu and elu", mlp(TOKENS, &[linear(7), leaky(), linear(9), elu(), linear(3)])),
+        ("gelu in both forms", mlp(DENSE, &[linear(20), erf(), linear(5), by_tanh(), linear(4)])),
+        ("silu and softplus", mlp(DENSE, &[linear(8), silu(), linear(18), softplus(), linear(3)])),
+        ("hardtanh", mlp(DENSE, &[linear(8), hardtanh(), linear(3)])),
+        ("one hidden unit after gelu", mlp(DENSE, &[linear(1), erf(), linear(3)])),
+        ("one output after silu", mlp(DENSE, &[linear(19), silu(), linear(1)])),
+        ("ends in gelu", mlp(DENSE, &[linear(4), erf()])),
+        ("begins with gelu and silu", mlp(DENSE, &[erf(), silu(), linear(4)])),
+        ("three activations after a layer", mlp(TOKENS, &[linear(6), relu(), silu(), elu(), linear(3)])),
+        ("layer norm", mlp(DENSE, &[linear(9), layer(), linear(3)])),
+        (
+            "layer norm with gelu, twice",
+            mlp(DENSE, &[linear(9), layer(), erf(), linear(17), layer(), relu(), linear(3)]),
+        ),
+        ("layer norm without parameters", mlp(TOKENS, &[plain(), linear(9), plain(), softplus(), linear(3)])),
+        ("layer norm with a half of them", mlp(DENSE, &[half(true), linear(9), silu(), half(false), linear(3)])),
+        (
+            "RMS norm",
+            mlp(DENSE, &[rms(true), linear(9), rms(false), by_tanh(), linear(7), rms(true), silu(), linear(3)]),
+        ),
+        ("batch norm with gelu", mlp(DENSE, &[linear(9), batch(), erf(), linear(3)])),
+        ("batch norm behind silu", mlp(DENSE, &[linear(9), silu(), batch(), relu(), linear(3)])),
+        ("ends in a layer norm with silu", mlp(DENSE, &[linear(4), layer(), silu()])),
+        ("dropout", mlp(DENSE, &[linear(30), relu(), drop(0.4), linear(20), erf(), drop(0.1), linear(3)])),
+        ("dropout at both ends", mlp(TOKENS, &[drop(0.3), linear(5), drop(0.2)])),
+        ("dropout and an activation behind it", mlp(DENSE, &[linear(9), drop(0.5), silu(), linear(3)])),
+        ("residual", mlp(DENSE, &[linear(9), residual(vec![linear(20), relu(), linear(9)]), linear(3)])),
+        ("residual behind gelu", mlp(DENSE, &[linear(9), erf(), residual(vec![layer(), linear(9), erf()]), linear(3)])),
+        ("residual first and last", mlp(DENSE, &[residual(vec![linear(6), silu()])])),
+        ("residual of tokens", mlp(TOKENS, &[residual(vec![rms(true), linear(12)]), relu(), linear(3)])),
+        (
+            "two residuals in a row",
+            mlp(DENSE, &[residual(vec![linear(6)]), residual(vec![linear(6), relu()]), linear(3)]),
+        ),
+        (
+            "residual in residual",
+            mlp(
+                DENSE,
+                &[
+                    linear(7),
+                    silu(),
+                    residual(vec![residual(vec![batch(), erf(), linear(7)]), relu(), linear(7)]),
+                    linear(3),
+                ],
+            ),
+        ),
+        ("residual with dropout", mlp(DENSE, &[linear(9), residual(vec![linear(9), relu(), drop(0.3)]), linear(3)])),
+        ("residual of an activation", mlp(DENSE, &[linear(9), residual(vec![erf()]), linear(3)])),
+        ("empty residual", mlp(DENSE, &[linear(9), erf(), residual(vec![]), linear(3)])),
     ]
 }
 
@@ -72,17 +153,17 @@ fn rows(outputs: Mat<'_>) -> Rows {
 }
 
 /// A network with its batch, and the truth about a loss: the loss, its derivative in every parameter, and in the input.
-struct Truth {
+pub(crate) struct Truth {
     mlp: Mlp,
-    x: Samples,
+    pub(crate) x: Samples,
     labels: Vec<i64>,
     outputs: Rows,
-    loss: f64,
+    pub(crate) loss: f64,
     params: Named,
     input: Vec<f64>,
 }
 
-fn trainer(mlp: &Mlp, exec: &Exec) -> Trainer {
+pub(crate) fn trainer(mlp: &Mlp, exec: &Exec) -> Trainer {
     let options = Options { max_batch: BATCH + 2, input_gradient: true, ..Options::default() };
     let mut trainer = Trainer::new(mlp, options, exec).unwrap();
     stir(&mut trainer, 11);
@@ -90,7 +171,7 @@ fn trainer(mlp: &Mlp, exec: &Exec) -> Trainer {
 }
 
 impl Truth {
-    fn new(mlp: &Mlp, loss: impl Fn(&Rows, &[i64]) -> f64) -> Self {
+    pub(crate) fn new(mlp: &Mlp, loss: impl Fn(&Rows, &[i64]) -> f64) -> Self {
         let (x, labels) = data(mlp, BATCH, 5);
         let reference = Reference::new(mlp, &trainer(mlp, &Exec::serial().unwrap()));
         let embcat = reference.input(&x);
@@ -103,18 +184,28 @@ impl Truth {
     }
 
     /// Compares what stands in a trainer after its backward pass; the largest share of a tolerance that was used.
-    fn check(&self, trainer: &Trainer) -> Result<(), String> {
+    pub(crate) fn check(&self, trainer: &Trainer) -> Result<(), String> {
+        self.check_params(trainer)?;
+        let d_input = View::from(trainer.d_input().map_err(|e| e.to_string())?);
+        within(d_input.shape(), &d_input.to_vec(), &self.input, self.tolerance())
+            .map_err(|wrong| format!("input: {wrong}"))?;
+        Ok(())
+    }
+
+    fn tolerance(&self) -> Tolerance {
         // A derivative that is zero is still a sum of terms that are not: those of the outputs set its scale.
         let all = self.params.values().flatten().chain(&self.input);
         let scale = all.fold(0.0, |max: f64, d| max.max(d.abs()));
-        let tolerance = Tolerance::absolute(SHARE * scale);
+        Tolerance::absolute(SHARE * scale)
+    }
+
+    /// The part of [`check`](Truth::check) that concerns the parameters.
+    pub(crate) fn check_params(&self, trainer: &Trainer) -> Result<(), String> {
+        let tolerance = self.tolerance();
         for (name, want) in &self.params {
             let grad = trainer.grad(name).map_err(|e| e.to_string())?;
             within(grad.shape(), &grad.to_vec(), want, tolerance).map_err(|wrong| format!("{name}: {wrong}"))?;
         }
-        let d_input = View::from(trainer.d_input().map_err(|e| e.to_string())?);
-        within(d_input.shape(), &d_input.to_vec(), &self.input, tolerance)
-            .map_err(|wrong| format!("input: {wrong}"))?;
         Ok(())
     }
 }
@@ -182,7 +273,7 @@ fn the_cross_entropy_in_passes_and_fused() {
 
 #[test]
 fn one_output_has_nothing_to_lose() {
-    let mlp = mlp(DENSE, &[linear(5), Layer::Tanh, linear(1)]);
+    let mlp = mlp(DENSE, &[linear(5), Activation::Tanh.into(), linear(1)]);
     let (x, _) = data(&mlp, BATCH, 5);
     let mut trainer = trainer(&mlp, &Exec::serial().unwrap());
     trainer.forward(&x).unwrap();

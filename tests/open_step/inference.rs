@@ -5,7 +5,7 @@ use crate::common::reference::{Reference, Rows, Samples, Statistics, cross_entro
 use crate::common::{serial, tiers};
 use crate::{DENSE, TOKENS, data, linear, mlp, norm, stir};
 use handgrad::kernels::view::Mat;
-use handgrad::{BatchNorm, Exec, Inputs, Isa, Layer, Mlp, Options, Predictor, Trainer, Variance};
+use handgrad::{Activation, BatchNorm, Exec, Inputs, Isa, Layer, Mlp, Options, Predictor, Trainer, Variance};
 
 /// The predictor works on 256 samples at a time: one, around one block, and several.
 const COUNTS: [usize; 5] = [1, 255, 256, 257, 1_000];
@@ -13,9 +13,30 @@ const COUNTS: [usize; 5] = [1, 255, 256, 257, 1_000];
 fn networks() -> [Mlp; 3] {
     let quick = BatchNorm { momentum: 0.3, eps: 1e-3, ..BatchNorm::default() }.into();
     [
-        mlp(TOKENS, &[linear(17), norm(Variance::Unbiased), Layer::Tanh, linear(5)]),
-        mlp(DENSE, &[linear(19), quick, Layer::Sigmoid, linear(8), norm(Variance::Unbiased), Layer::Tanh, linear(1)]),
-        mlp(DENSE, &[norm(Variance::Biased), linear(33), Layer::Tanh, Layer::Sigmoid, linear(3), Layer::Tanh]),
+        mlp(TOKENS, &[linear(17), norm(Variance::Unbiased), Activation::Tanh.into(), linear(5)]),
+        mlp(
+            DENSE,
+            &[
+                linear(19),
+                quick,
+                Activation::Sigmoid.into(),
+                linear(8),
+                norm(Variance::Unbiased),
+                Activation::Tanh.into(),
+                linear(1),
+            ],
+        ),
+        mlp(
+            DENSE,
+            &[
+                norm(Variance::Biased),
+                linear(33),
+                Activation::Tanh.into(),
+                Activation::Sigmoid.into(),
+                linear(3),
+                Activation::Tanh.into(),
+            ],
+        ),
     ]
 }
 

@@ -4,16 +4,17 @@
 #[cfg(target_pointer_width = "64")]
 use crate::biasless;
 use crate::{DENSE, TOKENS, linear, mlp};
-use handgrad::{BatchNorm, Error, Exec, Input, Layer, Mlp, Options, Trainer};
+use handgrad::{Activation, BatchNorm, Error, Exec, Input, Mlp, Options, Trainer};
 
 fn build(mlp: &Mlp, options: Options) -> Result<Trainer, Error> {
     Trainer::new(mlp, options, &Exec::serial().unwrap())
 }
 
 fn refused(mlp: &Mlp, options: Options, says: &[&str]) {
+    let asked = format!("{mlp:?}, {options:?}");
     let text = build(mlp, options).map(drop).unwrap_err().to_string();
     for part in says {
-        assert!(text.contains(part), "`{text}` does not say `{part}`: {mlp:?}, {options:?}");
+        assert!(text.contains(part), "`{text}` does not say `{part}`: {asked}");
     }
 }
 
@@ -21,12 +22,12 @@ fn refused(mlp: &Mlp, options: Options, says: &[&str]) {
 fn sizes_of_zero() {
     let default = Options::default();
     let tokens = |vocab, context, embedding| mlp(Input::Tokens { vocab, context, embedding }, &[linear(3)]);
-    refused(&tokens(0, 3, 2), default, &["input: vocab must be at least 1, got 0"]);
-    refused(&tokens(9, 0, 2), default, &["input: context must be at least 1, got 0"]);
-    refused(&tokens(9, 3, 0), default, &["input: embedding must be at least 1, got 0"]);
-    refused(&mlp(Input::Dense { features: 0 }, &[]), default, &["input: features must be at least 1, got 0"]);
-    refused(&mlp(DENSE, &[linear(3), linear(0)]), default, &["layers[1]: outputs must be at least 1, got 0"]);
-    let none = Options { max_batch: 0, ..default };
+    refused(&tokens(0, 3, 2), default.clone(), &["input: vocab must be at least 1, got 0"]);
+    refused(&tokens(9, 0, 2), default.clone(), &["input: context must be at least 1, got 0"]);
+    refused(&tokens(9, 3, 0), default.clone(), &["input: embedding must be at least 1, got 0"]);
+    refused(&mlp(Input::Dense { features: 0 }, &[]), default.clone(), &["input: features must be at least 1, got 0"]);
+    refused(&mlp(DENSE, &[linear(3), linear(0)]), default.clone(), &["layers[1]: outputs must be at least 1, got 0"]);
+    let none = Options { max_batch: 0, ..default.clone() };
     refused(&mlp(DENSE, &[linear(3)]), none, &["options: max_batch must be at least 1, got 0"]);
 }
 
@@ -43,7 +44,7 @@ fn numbers_out_of_range() {
     }
     let norm = |eps, momentum| {
         let norm = BatchNorm { eps, momentum, ..BatchNorm::default() };
-        mlp(DENSE, &[Layer::Tanh, norm.into(), linear(3)])
+        mlp(DENSE, &[Activation::Tanh.into(), norm.into(), linear(3)])
     };
     for eps in [-1e-9, f32::NAN, f32::INFINITY] {
         refused(&norm(eps, 0.1), Options::default(), &["layers[1]: eps must be finite and at least 0", "got"]);
@@ -79,40 +80,45 @@ const HUGE: [usize; 10] = [
 #[cfg(target_pointer_width = "64")]
 fn sizes_that_no_memory_holds() {
     let default = Options::default();
-    let too_large = |mlp: &Mlp, options| {
-        let error = build(mlp, options).map(drop).unwrap_err();
+    let too_large = |mlp: &Mlp, options: Options| {
+        let error = build(mlp, options.clone()).map(drop).unwrap_err();
         assert_eq!(error, Error::TooLarge, "{mlp:?}, {options:?}");
         assert!(error.to_string().contains("memory"));
     };
     for n in HUGE {
-        for layers in [vec![], vec![linear(3)], vec![Layer::Tanh], vec![BatchNorm::default().into()], vec![biasless(1)]]
-        {
-            too_large(&mlp(Input::Dense { features: n }, &layers), default);
-            too_large(&mlp(Input::Tokens { vocab: 3, context: n, embedding: 1 }, &layers), default);
-            too_large(&mlp(Input::Tokens { vocab: 3, context: 2, embedding: n }, &layers), default);
-            too_large(&mlp(Input::Tokens { vocab: n, context: 2, embedding: 1 }, &layers), default);
+        for layers in [
+            vec![],
+            vec![linear(3)],
+            vec![Activation::Tanh.into()],
+            vec![BatchNorm::default().into()],
+            vec![biasless(1)],
+        ] {
+            too_large(&mlp(Input::Dense { features: n }, &layers), default.clone());
+            too_large(&mlp(Input::Tokens { vocab: 3, context: n, embedding: 1 }, &layers), default.clone());
+            too_large(&mlp(Input::Tokens { vocab: 3, context: 2, embedding: n }, &layers), default.clone());
+            too_large(&mlp(Input::Tokens { vocab: n, context: 2, embedding: 1 }, &layers), default.clone());
             for input in [TOKENS, DENSE] {
-                too_large(&mlp(input, &layers), Options { max_batch: n, ..default });
+                too_large(&mlp(input, &layers), Options { max_batch: n, ..default.clone() });
             }
         }
-        too_large(&mlp(DENSE, &[linear(n)]), default);
-        too_large(&mlp(DENSE, &[linear(n), Layer::Tanh, linear(2)]), default);
-        too_large(&mlp(TOKENS, &[linear(2), biasless(n), BatchNorm::default().into()]), default);
+        too_large(&mlp(DENSE, &[linear(n)]), default.clone());
+        too_large(&mlp(DENSE, &[linear(n), Activation::Tanh.into(), linear(2)]), default.clone());
+        too_large(&mlp(TOKENS, &[linear(2), biasless(n), BatchNorm::default().into()]), default.clone());
     }
     // Each fits, their products do not.
     let (a, b) = (1 << 31, 1 << 32);
-    too_large(&mlp(Input::Dense { features: a }, &[linear(b)]), default);
-    too_large(&mlp(Input::Tokens { vocab: 3, context: b, embedding: b }, &[linear(1)]), default);
-    too_large(&mlp(Input::Tokens { vocab: b, context: 1, embedding: a }, &[linear(1)]), default);
-    too_large(&mlp(Input::Dense { features: b }, &[]), Options { max_batch: a, ..default });
-    too_large(&mlp(DENSE, &[linear(a), Layer::Tanh]), Options { max_batch: b, ..default });
+    too_large(&mlp(Input::Dense { features: a }, &[linear(b)]), default.clone());
+    too_large(&mlp(Input::Tokens { vocab: 3, context: b, embedding: b }, &[linear(1)]), default.clone());
+    too_large(&mlp(Input::Tokens { vocab: b, context: 1, embedding: a }, &[linear(1)]), default.clone());
+    too_large(&mlp(Input::Dense { features: b }, &[]), Options { max_batch: a, ..default.clone() });
+    too_large(&mlp(DENSE, &[linear(a), Activation::Tanh.into()]), Options { max_batch: b, ..default.clone() });
 }
 
 #[test]
 fn what_a_model_says_of_itself() {
     assert_eq!(mlp(DENSE, &[]).outputs().unwrap(), 6);
-    assert_eq!(mlp(TOKENS, &[Layer::Tanh]).outputs().unwrap(), 12);
-    assert_eq!(mlp(TOKENS, &[linear(7), Layer::Sigmoid]).outputs().unwrap(), 7);
+    assert_eq!(mlp(TOKENS, &[Activation::Tanh.into()]).outputs().unwrap(), 12);
+    assert_eq!(mlp(TOKENS, &[linear(7), Activation::Sigmoid.into()]).outputs().unwrap(), 7);
     let trainer = build(&mlp(TOKENS, &[linear(7)]), Options { max_batch: 5, lr: 0.25, ..Options::default() }).unwrap();
     assert_eq!((trainer.max_batch(), trainer.output_width(), trainer.lr()), (5, 7, 0.25));
     assert!(build(&mlp(TOKENS, &[linear(0)]), Options::default()).is_err(), "the checker takes an error for one");

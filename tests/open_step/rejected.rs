@@ -2,16 +2,16 @@
 
 use crate::{DENSE, Snapshot, TOKENS, data, linear, mlp, norm};
 use handgrad::kernels::view::Mat;
-use handgrad::{Error, Exec, Input, Inputs, Layer, Mlp, Options, Predictor, Trainer, Variance};
+use handgrad::{Activation, Error, Exec, Input, Inputs, Mlp, Options, Predictor, Trainer, Variance};
 
 const MAX_BATCH: usize = 8;
 
 fn tokens() -> Mlp {
-    mlp(TOKENS, &[linear(5), norm(Variance::Unbiased), Layer::Tanh, linear(4)])
+    mlp(TOKENS, &[linear(5), norm(Variance::Unbiased), Activation::Tanh.into(), linear(4)])
 }
 
 fn dense() -> Mlp {
-    mlp(DENSE, &[linear(5), norm(Variance::Biased), Layer::Sigmoid, linear(4)])
+    mlp(DENSE, &[linear(5), norm(Variance::Biased), Activation::Sigmoid.into(), linear(4)])
 }
 
 fn trainer(mlp: &Mlp) -> Trainer {
@@ -143,7 +143,7 @@ fn bad_batches_of_numbers() {
 
 #[test]
 fn a_batch_of_one_is_fine_without_a_norm() {
-    let mlp = mlp(TOKENS, &[linear(5), Layer::Tanh, linear(4)]);
+    let mlp = mlp(TOKENS, &[linear(5), Activation::Tanh.into(), linear(4)]);
     assert!(trainer(&mlp).step(&[1, 2, 3][..], &[2][..]).unwrap() > 0.0);
 }
 
@@ -209,7 +209,7 @@ fn what_is_not_there_is_not_given() {
     let mut trainer = trainer(&mlp);
     let d_outputs = [0.5; 12];
     let d_outputs = Mat::new(&d_outputs, 3, 4).unwrap();
-    let (first, second, fused) = (Some("`forward`"), Some("`backward`"), Some("a fused `step`"));
+    let (first, second, fused) = (Some("`forward`"), Some("`backward`"), Some("a whole `step`"));
     let check = |trainer: &mut Trainer, outputs: Option<&str>, grads: Option<&str>| {
         let told = |result: Result<(), Error>, want: Option<&str>| match (result, want) {
             (Ok(()), None) => {}
@@ -246,7 +246,7 @@ fn what_is_not_there_is_not_given() {
 
     trainer.step(&x, &y).unwrap();
     check(&mut trainer, None, fused);
-    expect("update", &trainer.update().unwrap_err(), &["a fused `step`"]);
+    expect("update", &trainer.update().unwrap_err(), &["a whole `step`"]);
     expect("backward", &trainer.backward(&y).unwrap_err(), &["`forward`"]);
     expect("backward_with", &trainer.backward_with(d_outputs).unwrap_err(), &["`forward`"]);
 }
@@ -278,11 +278,11 @@ fn names_that_are_unknown() {
 #[test]
 fn the_gradient_of_tokens_and_of_a_dense_input_asked_for_is_there_after_a_fused_step() {
     for input in [TOKENS, DENSE] {
-        let mlp = mlp(input, &[linear(5), Layer::Tanh, linear(4)]);
+        let mlp = mlp(input, &[linear(5), Activation::Tanh.into(), linear(4)]);
         let (x, y) = data(&mlp, 3, 1);
         let options =
             Options { max_batch: 3, input_gradient: matches!(input, Input::Dense { .. }), ..Options::default() };
-        let new = || Trainer::new(&mlp, options, &Exec::serial().unwrap()).unwrap();
+        let new = || Trainer::new(&mlp, options.clone(), &Exec::serial().unwrap()).unwrap();
         let (mut fused, mut passes) = (new(), new());
         assert!(fused.d_input().is_err());
         passes.forward(&x).unwrap();

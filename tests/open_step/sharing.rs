@@ -4,15 +4,25 @@ use crate::common::serial;
 use crate::common::tiers;
 use crate::{DENSE, Snapshot, TOKENS, data, linear, mlp, norm};
 use handgrad::kernels::view::Mat;
-use handgrad::{Exec, Inputs, Layer, Mlp, Options, Trainer, Variance};
+use handgrad::{Activation, Exec, Inputs, Mlp, Options, Trainer, Variance};
 
 const BATCH: usize = 23;
 const STEPS: usize = 40;
 
 fn networks() -> [Mlp; 2] {
     [
-        mlp(TOKENS, &[linear(33), norm(Variance::Unbiased), Layer::Tanh, linear(5)]),
-        mlp(DENSE, &[linear(40), Layer::Sigmoid, linear(21), norm(Variance::Biased), Layer::Tanh, linear(3)]),
+        mlp(TOKENS, &[linear(33), norm(Variance::Unbiased), Activation::Tanh.into(), linear(5)]),
+        mlp(
+            DENSE,
+            &[
+                linear(40),
+                Activation::Sigmoid.into(),
+                linear(21),
+                norm(Variance::Biased),
+                Activation::Tanh.into(),
+                linear(3),
+            ],
+        ),
     ]
 }
 
