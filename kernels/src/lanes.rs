@@ -39,6 +39,8 @@ pub(crate) const BLOCK_ROWS: usize = 256;
 
 /// A function of registers: `O` outputs from `I` inputs, element by element.
 pub(crate) trait Map<const I: usize, const O: usize>: Copy + Send + Sync {
+    /// Whether the function is a long chain, which pays to be run for several registers side by side.
+    const LONG: bool = false;
     /// `old` is what stands in the outputs; functions that overwrite ignore it.
     fn eval<S: Simd>(self, s: S, x: [S::F32; I], old: [S::F32; O]) -> [S::F32; O];
 }

@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 
 use super::{Map, copy};
-use crate::simd::{Kernel, Simd};
+use crate::simd::{Kernel, Several, Simd};
 use crate::view::{Mat, MatMut};
 
 /// The lanes of the widest tier.
@@ -218,22 +218,19 @@ unsafe fn map_row<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
     f: F,
 ) {
     let mut i = 0;
-    while i + S::LANES <= n {
-        let (mut a, mut b) = ([s.zero(); I], [s.zero(); O]);
-        // SAFETY: `i + LANES <= n`, and every row has `n` floats.
-        unsafe {
-            for (a, x) in a.iter_mut().zip(x) {
-                *a = s.load(x.from(i));
+    if F::LONG && x.iter().all(|x| x.mask != 0) {
+        // Chains side by side, as many as there are registers for. The branch folds.
+        // SAFETY: as the caller says; a source of adjacent elements has more than one register.
+        i = unsafe {
+            match S::LANES {
+                16 => map_full(Several::<S, 4>(s), i, n, y, x, f),
+                8 => map_full(Several::<S, 2>(s), i, n, y, x, f),
+                _ => i,
             }
-            for (b, y) in b.iter_mut().zip(y) {
-                *b = s.load(y.add(i));
-            }
-            for (c, y) in f.eval(s, a, b).into_iter().zip(y) {
-                s.store(y.add(i), c);
-            }
-        }
-        i += S::LANES;
+        };
     }
+    // SAFETY: as the caller says.
+    i = unsafe { map_full(s, i, n, y, x, f) };
     if i < n {
         let rest = n - i;
         let (mut a, mut b) = ([s.zero(); I], [s.zero(); O]);
@@ -250,4 +247,36 @@ unsafe fn map_row<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
             }
         }
     }
+}
+
+/// [`map_row`] from element `i` on, as far as whole registers go; returns where they end.
+///
+/// # Safety
+/// As [`map_row`].
+#[inline(always)]
+unsafe fn map_full<S: Simd, F: Map<I, O>, const I: usize, const O: usize>(
+    s: S,
+    mut i: usize,
+    n: usize,
+    y: [*mut f32; O],
+    x: [Source; I],
+    f: F,
+) -> usize {
+    while i + S::LANES <= n {
+        let (mut a, mut b) = ([s.zero(); I], [s.zero(); O]);
+        // SAFETY: `i + LANES <= n`, and every row has `n` floats.
+        unsafe {
+            for (a, x) in a.iter_mut().zip(x) {
+                *a = s.load(x.from(i));
+            }
+            for (b, y) in b.iter_mut().zip(y) {
+                *b = s.load(y.add(i));
+            }
+            for (c, y) in f.eval(s, a, b).into_iter().zip(y) {
+                s.store(y.add(i), c);
+            }
+        }
+        i += S::LANES;
+    }
+    i
 }

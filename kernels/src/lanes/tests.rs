@@ -59,6 +59,48 @@ impl Map<2, 2> for Mix {
     }
 }
 
+/// Everything that a tier does to registers lane by lane, mixed together.
+#[derive(Clone, Copy)]
+struct Chain;
+
+impl Map<2, 1> for Chain {
+    const LONG: bool = true;
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, [x, y]: [S::F32; 2], [old]: [S::F32; 1]) -> [S::F32; 1] {
+        let sum = s.add(s.mul(x, y), s.sub(old, s.div(x, s.splat(3.0))));
+        let (mantissa, exponent) = s.frexp(s.abs(sum));
+        let root = s.sqrt(s.max(s.min(mantissa, s.abs(y)), s.zero()));
+        let whole = s.round(s.min(s.splat(100.0), s.max(s.splat(-100.0), sum)));
+        let scaled = s.copysign(s.scale2(s.splat(1.25), whole), x);
+        let fused = s.fma(s.fnma(root, s.splat(0.5), s.splat(2.0)), s.splat(4.0), s.neg(exponent));
+        let less = s.select(s.lt(x, y), scaled, fused);
+        let equal = s.select(s.not(s.eq(x, old)), less, s.maximum(x, y));
+        let result = s.select(s.is_nan(equal), s.splat(7.0), s.minimum(equal, s.splat(1e30)));
+        let [bent] = if s.any(s.lt(s.splat(2.0), x)) { s.lanewise(x, |x| [x.clamp(-9.0, 9.0)]) } else { [x] };
+        let bits = s.xor_u32(s.rotate_u32::<7>(s.splat_u32(0x9e37_79b9)), s.add_u32(s.splat_u32(5), s.splat_u32(6)));
+        [s.add(s.add(result, s.select(s.lt(s.splat(2.0), x), bent, s.zero())), s.top24_u32(bits))]
+    }
+}
+
+#[test]
+fn long_functions_give_each_element_the_bits_it_has_alone() {
+    on_every_tier("long functions, chains side by side", |isa| {
+        let mut random = Random::new(31);
+        for n in (0..200).chain([255, 256, 257, 600]) {
+            let mut values = || (0..n).map(|_| any_value(&mut random)).collect::<Vec<f32>>();
+            let (x, y, old) = (values(), values(), values());
+            let mut row = old.clone();
+            isa.run(RunMap([MatMut::from_row(&mut row)], [Mat::from_row(&x), Mat::from_row(&y)], Chain));
+            let mut alone = old;
+            for (i, alone) in alone.iter_mut().enumerate() {
+                let (x, y) = (Mat::from_row(&x[i..=i]), Mat::from_row(&y[i..=i]));
+                isa.run(RunMap([MatMut::from_row(std::slice::from_mut(alone))], [x, y], Chain));
+            }
+            assert_same_bits(format_args!("{isa}, {n} elements"), n.max(1), &row, &alone);
+        }
+    });
+}
+
 /// `x/y`, whatever stood there.
 #[derive(Clone, Copy)]
 struct Quotient;

@@ -46,11 +46,15 @@ pub(crate) fn backward<F: Unary>(
     Ok(())
 }
 
+/// Functions slower than this, in nanoseconds an element, are long chains.
+const LONG_NS: f64 = 0.11;
+
 /// `y = f(x)`, element by element.
 #[derive(Clone, Copy)]
 pub(crate) struct Forward<F>(pub(crate) F);
 
 impl<F: Unary> Map<1, 1> for Forward<F> {
+    const LONG: bool = F::NS[0] > LONG_NS;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, [x]: [S::F32; 1], _: [S::F32; 1]) -> [S::F32; 1] {
         [self.0.forward(s, x)]
@@ -62,6 +66,7 @@ impl<F: Unary> Map<1, 1> for Forward<F> {
 pub(crate) struct Backward<F>(pub(crate) F);
 
 impl<F: Unary> Map<2, 1> for Backward<F> {
+    const LONG: bool = F::NS[1] > LONG_NS;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, [dy, saved]: [S::F32; 2], _: [S::F32; 1]) -> [S::F32; 1] {
         [self.0.backward(s, dy, saved)]
@@ -73,6 +78,7 @@ impl<F: Unary> Map<2, 1> for Backward<F> {
 pub(crate) struct InPlace<F>(pub(crate) F);
 
 impl<F: Unary> Map<0, 1> for InPlace<F> {
+    const LONG: bool = F::NS[0] > LONG_NS;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, _: [S::F32; 0], [x]: [S::F32; 1]) -> [S::F32; 1] {
         [self.0.forward(s, x)]
@@ -84,6 +90,7 @@ impl<F: Unary> Map<0, 1> for InPlace<F> {
 pub(crate) struct BackwardInPlace<F>(pub(crate) F);
 
 impl<F: Unary> Map<1, 1> for BackwardInPlace<F> {
+    const LONG: bool = F::NS[1] > LONG_NS;
     #[inline(always)]
     fn eval<S: Simd>(self, s: S, [saved]: [S::F32; 1], [d]: [S::F32; 1]) -> [S::F32; 1] {
         [self.0.backward(s, d, saved)]

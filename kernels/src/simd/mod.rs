@@ -18,10 +18,12 @@
 
 mod portable;
 mod scalar;
+mod several;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 pub(crate) use scalar::Scalar;
+pub(crate) use several::Several;
 
 use crate::error::{ErrorKind, Result};
 
