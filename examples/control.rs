@@ -4,13 +4,15 @@
 //! cargo run --release --example control
 //! ```
 //!
-//! The policy pushes the cart to the right with the probability `p = sigmoid(logit)` and to the left otherwise. REINFORCE
-//! (Williams 1992) takes the action `a` (1 for right), the return `G` that followed, and a baseline `b`, and lets the loss
-//! be `-(G - b)·ln p(a)`, whose gradient in the logit is `(G - b)·(p - a)`: that is what [`Trainer::backward_with`] is
-//! given. The baseline is a second network, which learns to foretell the return by an ordinary [`Trainer::step`].
+//! The policy pushes the cart to the right with the probability `p = sigmoid(logit)` and to the left otherwise.
+//! REINFORCE (Williams 1992) takes the action `a` (1 for right), the return `G` that followed, and a baseline `b`, and
+//! lets the loss be `-(G - b)·ln p(a)`, whose gradient in the logit is `(G - b)·(p - a)`: that is what
+//! [`Trainer::backward_with`] is given. The baseline is a second network, which learns to foretell the return by an
+//! ordinary [`Trainer::step`].
 //!
-//! The cart is that of Barto, Sutton and Anderson (1983). A return is the discounted number of steps that the pole still
-//! stood, `(1 - γ)·Σ γᵗ`, from 0 to 1. The last line on stdout is JSON with the mean number of steps before and after.
+//! The cart is that of Barto, Sutton and Anderson (1983). A return is the discounted number of steps that the pole
+//! still stood, `(1 - γ)·Σ γᵗ`, from 0 to 1. The last line on stdout is JSON with the mean number of steps before and
+//! after.
 
 use clap::Parser;
 use handgrad::kernels::scalar;

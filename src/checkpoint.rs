@@ -88,7 +88,7 @@ impl Trainer {
                 file.table(&self.plan.params, &mut copy, &format!("{OPTIMIZER}{name}."))?;
                 memory.push(copy);
             }
-            file.expect_memory(self.rule.memory_names())?;
+            file.expect_memory(&self.plan, self.rule.memory_names())?;
         }
         self.params = params;
         self.running = running;
@@ -201,12 +201,12 @@ impl<'a> Reader<'a> {
         self.refuse_unless(known)
     }
 
-    /// Refuses tensors of another optimiser.
-    fn expect_memory(&self, memory: &[&str]) -> Result<()> {
+    /// Refuses tensors of another optimiser, and of parameters that the network has not.
+    fn expect_memory(&self, plan: &Plan, memory: &[&str]) -> Result<()> {
+        let of_a_param =
+            |rest: &str| rest.strip_prefix('.').is_some_and(|rest| plan.params.iter().any(|t| t.name == rest));
         let known = |name: &str| match name.strip_prefix(OPTIMIZER) {
-            Some(rest) => {
-                memory.iter().any(|memory| rest.strip_prefix(memory).is_some_and(|rest| rest.starts_with('.')))
-            }
+            Some(rest) => memory.iter().any(|memory| rest.strip_prefix(memory).is_some_and(of_a_param)),
             None => true,
         };
         self.refuse_unless(known)
@@ -252,7 +252,17 @@ impl<'a> Reader<'a> {
     fn run(&self) -> Result<Run> {
         let lr = self.number("lr")?;
         check_lr(lr)?;
-        Ok((self.number("updates")?, self.number("passes")?, self.number("seed")?, lr))
+        Ok((self.count("updates")?, self.count("passes")?, self.number("seed")?, lr))
+    }
+
+    /// How often something was done, so that it can go on being counted.
+    fn count(&self, name: &str) -> Result<u64> {
+        let count = self.number(name)?;
+        if i64::try_from(count).is_err() {
+            let what = format!("`{OWN}{name}` of its metadata must be below 2^63, got {count}");
+            return Err(wrong(self.place, what));
+        }
+        Ok(count)
     }
 
     fn number<T: std::str::FromStr>(&self, name: &str) -> Result<T> {

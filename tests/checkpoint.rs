@@ -150,6 +150,14 @@ fn changed(bytes: &[u8], change: impl Fn(&mut Vec<(String, Dtype, Vec<usize>, Ve
     safetensors::serialize(views.collect::<Vec<_>>(), metadata.metadata().clone()).unwrap()
 }
 
+/// A file with a text of its metadata changed, as bytes.
+fn noted(bytes: &[u8], name: &str, text: &str) -> Vec<u8> {
+    let (_, metadata) = SafeTensors::read_metadata(bytes).unwrap();
+    let mut about = metadata.metadata().clone().unwrap();
+    about.insert(name.to_owned(), text.to_owned());
+    safetensors::serialize(SafeTensors::deserialize(bytes).unwrap().tensors(), Some(about)).unwrap()
+}
+
 /// All that a file holds, in order.
 fn held(trainer: &Trainer) -> (Notes, Vec<(String, Vec<u8>)>) {
     let bytes = trainer.to_safetensors(Contents::Everything, &Notes::new()).unwrap();
@@ -199,9 +207,20 @@ fn files_that_do_not_fit_are_refused_and_change_nothing() {
         tensors.push(("layers.9.weight".to_owned(), Dtype::F32, vec![1], vec![0; 4]));
     });
     refused(&foreign, "the tensor `layers.9.weight` has no place in this network");
+    let foreign_memory = changed(&good, |tensors| {
+        tensors.push(("optimizer.exp_avg.layers.9.weight".to_owned(), Dtype::F32, vec![1], vec![0; 4]));
+    });
+    refused(&foreign_memory, "the tensor `optimizer.exp_avg.layers.9.weight` has no place in this network");
     let other_rule = trainer(Optimizer::Sgd(Sgd { momentum: 0.9, ..Sgd::default() }), 5);
     let other_rule = other_rule.to_safetensors(Contents::Everything, &Notes::new()).unwrap();
     refused(&other_rule, "optimizer.");
+    // Counting goes on from what the file says, so that it must leave room.
+    for count in ["updates", "passes"] {
+        let count = format!("handgrad.{count}");
+        let endless = noted(&good, &count, "18446744073709551615");
+        assert!(target.restore(&endless, Contents::Everything).unwrap_err().to_string().contains("below 2^63"));
+        assert!(held(&target) == before, "{count} is refused, but something has changed");
+    }
     target.restore(&good, Contents::Everything).unwrap();
     assert_eq!(state(&target), state(&whole));
 }

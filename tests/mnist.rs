@@ -1,4 +1,5 @@
-//! The example `mnist` from outside, on small files written here: what it learns and writes, and what it says of bad files.
+//! The example `mnist` from outside, on small files written here: what it learns and writes, and what it says of bad
+//! files.
 
 mod program;
 

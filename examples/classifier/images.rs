@@ -45,8 +45,8 @@ impl Images {
     }
 }
 
-/// How pixels become numbers, `(pixel - mean)/deviation`: over the pixels of the training images these have the mean 0 and
-/// the variance 1.
+/// How pixels become numbers, `(pixel - mean)/deviation`: over the pixels of the training images these have the mean 0
+/// and the variance 1.
 #[derive(Clone, Copy)]
 pub(super) struct Scale {
     pub(super) mean: f32,
@@ -89,8 +89,8 @@ impl<'a> Batch<'a> {
         let &mut Self { exec, scale: Scale { mean, deviation }, size, ref mut x, ref mut y } = self;
         x.resize(places.len() * size, 0.0);
         y.resize(places.len(), 0);
-        // The images lie anywhere in main memory. To ask for all their lines at once, and wait then, halves the time (128
-        // images of MNIST: 31 µs instead of 75).
+        // The images lie anywhere in main memory. To ask for all their lines at once, and wait then, halves the time
+        // (128 images of MNIST: 31 µs instead of 75).
         let lines = places.iter().flat_map(|&place| images.image(place).chunks(LINE));
         black_box(lines.fold(0, |all, line| all | line[0]));
         let factor = 1.0 / deviation;

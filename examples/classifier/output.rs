@@ -10,8 +10,8 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde_json::json;
 
-/// The parameters as safetensors, with `PyTorch`'s names and shapes. The metadata has one entry, with the program's name:
-/// JSON with the settings, and what a pixel is to be diminished and then divided by.
+/// The parameters as safetensors, with `PyTorch`'s names and shapes. The metadata has one entry, with the program's
+/// name: JSON with the settings, and what a pixel is to be diminished and then divided by.
 pub(super) fn model(trainer: &Trainer, program: &str, settings: &Settings, scale: Scale) -> handgrad::Result<Vec<u8>> {
     let Settings { epochs, batch, lr, seed, .. } = *settings;
     let about = json!({

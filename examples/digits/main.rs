@@ -1,13 +1,14 @@
-//! A network that learns to read digits of 8x8 pixels, which this program carries: the smallest example of a classifier.
+//! A network that learns to read digits of 8x8 pixels, which this program carries: the smallest example of a
+//! classifier.
 //!
 //! ```text
 //! cargo run --release --example digits
 //! cargo run --release --example digits -- --hidden 128,64 --out out
 //! ```
 //!
-//! Of the 1,797 images, described in `data/README.md`, it learns from 1,437 and judges by the other 360. The network, the
-//! options, the line of JSON at the end and the files of `--out DIR` are those of the example `mnist`. The default settings
-//! were chosen with `--validate 287`, without the images that it is judged by.
+//! Of the 1,797 images, described in `data/README.md`, it learns from 1,437 and judges by the other 360. The network,
+//! the options, the line of JSON at the end and the files of `--out DIR` are those of the example `mnist`. The default
+//! settings were chosen with `--validate 287`, without the images that it is judged by.
 
 #[path = "../classifier/mod.rs"]
 mod classifier;

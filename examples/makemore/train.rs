@@ -88,7 +88,8 @@ pub(crate) fn train(trainer: &mut Trainer, data: &Samples, args: &Args) -> Resul
     Ok(Run { curve, seconds })
 }
 
-/// Makes a word: from the ends it draws one token after the other, until the end or twice the longest word it learnt from.
+/// Makes a word: from the ends it draws one token after the other, until the end or twice the longest word it learnt
+/// from.
 pub(crate) fn make_word(
     predictor: &mut Predictor,
     data: &Dataset,
@@ -109,8 +110,8 @@ pub(crate) fn make_word(
     Ok(word)
 }
 
-/// Draws an index with the probabilities of a softmax: the greatest logit once each has had Gumbel noise added, which is
-/// `-ln(-ln u)` of a uniform `u`.
+/// Draws an index with the probabilities of a softmax: the greatest logit once each has had Gumbel noise added, which
+/// is `-ln(-ln u)` of a uniform `u`.
 fn draw(logits: &[f32], rng: &mut ChaCha8Rng) -> usize {
     let noisy = logits.iter().map(|logit| logit - scalar::ln(-scalar::ln(rng.random())));
     noisy.enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b)).map_or(0, |(token, _)| token)

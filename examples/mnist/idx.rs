@@ -1,5 +1,5 @@
-//! Files of the IDX format, plain or compressed with gzip: two bytes 0, the type of the elements, the number of axes, the
-//! length of each axis in four bytes, most significant first, and then the elements, row by row.
+//! Files of the IDX format, plain or compressed with gzip: two bytes 0, the type of the elements, the number of axes,
+//! the length of each axis in four bytes, most significant first, and then the elements, row by row.
 
 use crate::classifier::{CLASSES, Images};
 use crate::shared::Result;

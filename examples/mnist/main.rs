@@ -7,13 +7,13 @@
 //!
 //! `DIR` holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
 //! `t10k-labels-idx1-ubyte`, plain or with `.gz`. It trains `linear, relu, linear, relu, linear` with plain SGD in one
-//! cycle of the learning rate, on all training images, and judges by the test images. The last line on stdout is JSON with
-//! losses, accuracy and times. With `--out DIR` it writes `model.safetensors` (`PyTorch`'s names and shapes), `loss.svg`
-//! and `confusion.svg`; without it, nothing. Whatever is wrong with the input is said in one sentence on stderr; the
-//! exit code is then 2 and nothing is written.
+//! cycle of the learning rate, on all training images, and judges by the test images. The last line on stdout is JSON
+//! with losses, accuracy and times. With `--out DIR` it writes `model.safetensors` (`PyTorch`'s names and shapes),
+//! `loss.svg` and `confusion.svg`; without it, nothing. Whatever is wrong with the input is said in one sentence on
+//! stderr; the exit code is then 2 and nothing is written.
 //!
-//! The default settings were chosen with `--validate 10000`, which learns from the first 50,000 training images, judges by
-//! the others and leaves the test images alone.
+//! The default settings were chosen with `--validate 10000`, which learns from the first 50,000 training images, judges
+//! by the others and leaves the test images alone.
 
 #[path = "../classifier/mod.rs"]
 mod classifier;

@@ -71,8 +71,8 @@ pub(crate) fn exec(threads: usize) -> Result<Exec> {
     Ok(if threads == 1 { Exec::serial()? } else { Exec::with_threads(threads)? })
 }
 
-/// The bar of a training loop; its message is the loss. Drawn on stderr, if that is a terminal. To be moved once a window
-/// of steps, so that it costs the loop nothing.
+/// The bar of a training loop; its message is the loss. Drawn on stderr, if that is a terminal. To be moved once a
+/// window of steps, so that it costs the loop nothing.
 pub(crate) fn progress_bar(steps: usize) -> ProgressBar {
     let style =
         ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} steps, loss {msg}, {per_sec}, {eta} left")

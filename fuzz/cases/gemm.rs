@@ -9,11 +9,11 @@
 //! - whatever the output held beforehand does not show, and nothing between its elements is touched;
 //! - on an error the output is as it was, bit for bit.
 
+use super::input::{Bytes, Stream, same, serial, split};
 use handgrad_kernels::gemm::{Accum, gemm, scratch_len};
 use handgrad_kernels::view::{Mat, MatMut};
 use handgrad_kernels::{Exec, Isa};
 use std::collections::HashSet;
-use std::sync::OnceLock;
 
 /// Runs the case that the bytes describe, and panics if anything is wrong with the result.
 pub(crate) fn check(data: &[u8]) {
@@ -32,33 +32,6 @@ pub(crate) fn check(data: &[u8]) {
             }
         }
     }
-}
-
-/// Bytes of the input, and zeros behind its end.
-struct Bytes<'a>(&'a [u8]);
-
-impl Bytes<'_> {
-    fn next(&mut self) -> u8 {
-        let Some((&first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        first
-    }
-
-    fn wide(&mut self) -> u16 {
-        u16::from_le_bytes([self.next(), self.next()])
-    }
-}
-
-/// One thread.
-fn serial() -> &'static Exec {
-    static EXEC: OnceLock<Exec> = OnceLock::new();
-    EXEC.get_or_init(|| Exec::serial().expect("no tier is asked for that the CPU lacks"))
-}
-
-/// Two threads that split whatever can be split.
-fn split() -> &'static Exec {
-    static EXEC: OnceLock<Exec> = OnceLock::new();
-    EXEC.get_or_init(|| Exec::with_threads(2).expect("two threads can be had").with_min_piece(0))
 }
 
 /// What is wrong with a call.
@@ -181,12 +154,6 @@ pub(crate) fn compare(c: &[f32], expected: &[Expected], k: usize, chains: bool) 
     }
 }
 
-/// Equal bits, where one NaN is as good as another.
-fn same(x: &[f32], y: &[f32]) -> bool {
-    let equal = |(x, y): (&f32, &f32)| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan();
-    x.len() == y.len() && x.iter().zip(y).all(equal)
-}
-
 /// How values are drawn.
 #[derive(Clone, Copy, Debug)]
 struct Values {
@@ -201,13 +168,9 @@ impl Values {
 
     /// The values of one operand.
     fn draw(self, operand: u64) -> impl FnMut() -> f32 {
-        let mut state = (self.seed << 2 | operand).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut stream = Stream((self.seed << 2 | operand).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         move || {
-            // SplitMix64 (Steele, Lea and Flood 2014).
-            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-            let bits = ((z ^ z >> 31) >> 32) as u32;
+            let bits = stream.bits();
             match self.kind % 4 {
                 0 => bits as i32 as f32 / 2_f32.powi(31),
                 1 => (bits % 31) as f32 - 15.0,

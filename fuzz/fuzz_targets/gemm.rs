@@ -3,5 +3,7 @@
 
 #[path = "../cases/gemm.rs"]
 mod gemm;
+#[path = "../cases/input.rs"]
+mod input;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| gemm::check(data));

@@ -84,8 +84,8 @@ pub(crate) fn assert_picture(file: &Path, parts: &[&str]) {
     }
 }
 
-/// Fails unless a run was refused as all bad input is: with a sentence that has `says` in it, and with nothing printed or
-/// written. `before` is what was in the directory.
+/// Fails unless a run was refused as all bad input is: with a sentence that has `says` in it, and with nothing printed
+/// or written. `before` is what was in the directory.
 pub(crate) fn assert_refused(case: &str, output: &Output, says: &str, dir: &Path, before: &[String]) {
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{case}: {stderr}");
@@ -99,8 +99,8 @@ pub(crate) fn assert_refused(case: &str, output: &Output, says: &str, dir: &Path
     assert_eq!(files(dir), before, "{case} wrote something");
 }
 
-/// Runs a program with options that it must refuse, each with what the sentence must have in it, with a directory to work
-/// in, and a place to write where the options name none: it must not be made either.
+/// Runs a program with options that it must refuse, each with what the sentence must have in it, with a directory to
+/// work in, and a place to write where the options name none: it must not be made either.
 pub(crate) fn assert_all_refused(command: impl Fn() -> Command, dir: &Path, cases: &[(&[&str], &str)]) {
     let before = files(dir);
     for (options, says) in cases {
