@@ -118,6 +118,10 @@ impl Optimizer {
     /// Checks the settings, by an update of nothing.
     pub(crate) fn check(self, exec: &Exec) -> Result<()> {
         let step = Step { lr: 0.0, scale: 1.0, number: 1 };
+        if let Optimizer::Sgd(config) = self {
+            // Without momentum an update would not look at what belongs to it.
+            return Ok(sgd::momentum_update(exec, &mut [], &mut [], &[], step, config)?);
+        }
         self.update(exec, &mut [], [&mut [], &mut [], &mut []], &[], step)
     }
 }

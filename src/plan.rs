@@ -265,19 +265,22 @@ impl fmt::Display for Plan {
                 Kind::LayerNorm { .. } => write!(f, "layer norm of {outputs}")?,
                 Kind::RmsNorm { .. } => write!(f, "RMS norm of {outputs}")?,
                 Kind::Dropout { p, .. } => write!(f, "dropout of {outputs} with {p}")?,
-                Kind::Activation => write!(f, "activation of {outputs}")?,
+                Kind::Activation => write!(f, "{activation:?} of {outputs}")?,
                 Kind::Fork { skip } => write!(f, "residual block {skip} begins")?,
                 Kind::Join { skip, .. } => write!(f, "residual block {skip} ends: + what it was given")?,
             }
-            if activation != Activation::Identity {
-                write!(f, ", {activation:?} in the same pass")?;
+            let pass = |same| if same { "in the same pass" } else { "in a pass of its own" };
+            if activation != Activation::Identity && !matches!(kind, Kind::Activation) {
+                // A column is normalised as a whole before it goes through anything but the notebook's tanh.
+                let same = !stage.is_batch_norm() || activation == Activation::Tanh;
+                write!(f, ", then {activation:?} {}", pass(same))?;
                 if stage.keeps_before() {
                     f.write_str(", keeping what it is given")?;
                 }
             }
             if let Some(last) = self.activated_before(i) {
-                let how = if matches!(kind, Kind::Linear { .. }) { "in the same pass" } else { "in a pass of its own" };
-                write!(f, "; backward through the activation of {last} {how}")?;
+                let same = matches!(kind, Kind::Linear { .. });
+                write!(f, "; backward through the activation of {last} {}", pass(same))?;
             }
             writeln!(f)?;
         }

@@ -1,10 +1,9 @@
 //! Models and options that are not possible give errors that name the place; none panics, and none asks for memory that
 //! no machine has.
 
-#[cfg(target_pointer_width = "64")]
-use crate::biasless;
-use crate::{DENSE, TOKENS, linear, mlp};
-use handgrad::{Activation, BatchNorm, Error, Exec, Input, Mlp, Options, Trainer};
+use crate::{DENSE, TOKENS, biasless, linear, mlp};
+use handgrad::{Activation, Adam, BatchNorm, Error, Exec, Group, Input, Layer, LayerNorm, Members, Mlp, Optimizer};
+use handgrad::{Options, RmsProp, Schedule, Sgd, Trainer};
 
 fn build(mlp: &Mlp, options: Options) -> Result<Trainer, Error> {
     Trainer::new(mlp, options, &Exec::serial().unwrap())
@@ -122,4 +121,56 @@ fn what_a_model_says_of_itself() {
     let trainer = build(&mlp(TOKENS, &[linear(7)]), Options { max_batch: 5, lr: 0.25, ..Options::default() }).unwrap();
     assert_eq!((trainer.max_batch(), trainer.output_width(), trainer.lr()), (5, 7, 0.25));
     assert!(build(&mlp(TOKENS, &[linear(0)]), Options::default()).is_err(), "the checker takes an error for one");
+}
+
+#[test]
+fn settings_of_optimisers_and_groups() {
+    let of = |optimizer| Options { optimizer, ..Options::default() };
+    let mlp = mlp(DENSE, &[linear(3)]);
+    let sgd = Sgd::default();
+    refused(&mlp, of(Optimizer::Sgd(Sgd { nesterov: true, ..sgd })), &["nesterov"]);
+    refused(&mlp, of(Optimizer::Sgd(Sgd { momentum: f32::NAN, ..sgd })), &["momentum"]);
+    refused(&mlp, of(Optimizer::Sgd(Sgd { weight_decay: -1.0, ..sgd })), &["weight_decay", "-1"]);
+    refused(&mlp, of(Optimizer::adamw(f32::NAN)), &["weight_decay"]);
+    refused(&mlp, of(Optimizer::Adam(Adam { betas: [0.9, 1.0], ..Adam::default() })), &["betas", "got 1"]);
+    refused(&mlp, of(Optimizer::RmsProp(RmsProp { alpha: 1.5, ..RmsProp::default() })), &["alpha", "1.5"]);
+    let group = |group| Options { groups: vec![Group::no_decay(), group], ..Options::default() };
+    let nobody = Group { members: Members::Embedding, lr: 1.0, weight_decay: None };
+    refused(&mlp, group(nobody), &["options.groups[1]: members must be at least one parameter"]);
+    let backwards = Group { members: Members::Named("layers".to_owned()), lr: -1.0, weight_decay: None };
+    refused(&mlp, group(backwards), &["options.groups[1]: lr must be finite and at least 0, got -1"]);
+    refused(&mlp, Options { clip_grad_norm: Some(0.0), ..Options::default() }, &["clip_grad_norm must be positive"]);
+    let schedule = Schedule::Step { every: 0, gamma: 0.5 };
+    refused(&mlp, Options { schedule, ..Options::default() }, &["every", "got 0"]);
+}
+
+#[test]
+fn the_plan_says_what_is_fused() {
+    let layers = [
+        linear(20),
+        Activation::Relu.into(),
+        linear(20),
+        BatchNorm::default().into(),
+        Activation::Silu.into(),
+        Layer::Residual(vec![LayerNorm::default().into(), Activation::Tanh.into(), biasless(20)]),
+        Activation::Sigmoid.into(),
+        Layer::Dropout { p: 0.5 },
+        linear(3),
+    ];
+    let trainer = build(&mlp(TOKENS, &layers), Options::default()).unwrap();
+    let lines = [
+        "input: 3 of 9 tokens, 4 numbers each, side by side",
+        "  0: linear 12 -> 20 + bias, then Relu in the same pass",
+        "  1: linear 20 -> 20 + bias; backward through the activation of 0 in the same pass",
+        "  2: batch norm of 20, then Silu in a pass of its own, keeping what it is given",
+        "  3: residual block 0 begins; backward through the activation of 2 in a pass of its own",
+        "  4: layer norm of 20, then Tanh in the same pass",
+        "  5: linear 20 -> 20; backward through the activation of 4 in the same pass",
+        "  6: residual block 0 ends: + what it was given",
+        "  7: Sigmoid of 20",
+        "  8: dropout of 20 with 0.5; backward through the activation of 7 in a pass of its own",
+        "  9: linear 20 -> 3 + bias",
+        "outputs: 3",
+    ];
+    assert_eq!(trainer.plan().to_string().lines().collect::<Vec<_>>(), lines);
 }
