@@ -70,6 +70,16 @@ fn pass(reads: &[&[f32]], writes: Vec<&mut [f32]>) {
         ([], Some(y), None) => best(|| y.fill(std::hint::black_box(1.0))),
         ([x], Some(y), None) => best(|| y.iter_mut().zip(*x).for_each(|(y, x)| *y = x + 1.0)),
         ([x, u], Some(y), None) => best(|| y.iter_mut().zip(*x).zip(*u).for_each(|((y, x), u)| *y = x + u)),
+        ([x0, x1, x2, x3], Some(y0), Some(y1)) => {
+            let Some(y2) = writes.next() else { unreachable!("four arrays are read where three are written") };
+            let read = x0.iter().zip(*x1).zip(*x2).zip(*x3);
+            let written = y0.iter_mut().zip(y1).zip(y2);
+            best(|| {
+                written.zip(read).for_each(|(((y0, y1), y2), (((x0, x1), x2), x3))| {
+                    (*y0, *y1, *y2) = (x0 + x1, x1 + x2, x2 + x3);
+                });
+            });
+        }
         _ => unreachable!("no case has this mix"),
     }
 }

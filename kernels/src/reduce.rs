@@ -20,14 +20,16 @@
 mod axes;
 mod extreme;
 mod parts;
+mod place;
 mod terms;
 
 use std::cmp::Reverse;
 
 pub use axes::Axes;
 pub(crate) use axes::{Reduced, axis_index};
-pub(crate) use extreme::{Extreme, Greatest, Least, place, share};
+pub(crate) use extreme::{End, Extreme, Greatest, Least, share};
 pub(crate) use parts::{Numbers, Other, Parts};
+pub(crate) use place::place;
 pub(crate) use terms::{Product, SumOf, Term, Value, sum_to};
 
 use crate::error::{Dims, MAX_RANK};

@@ -397,9 +397,6 @@ fn reductions_of_nothing() {
     }
 }
 
-/// What a place outside the axis is reported of: the backward pass is `gather`'s, which has this name for its places.
-const SCATTERED: &str = "index";
-
 /// Makes the checks of an operation that gives values and places.
 macro_rules! with_places {
     ($name:ident, $module:ident, $arg:ident) => {
@@ -443,8 +440,8 @@ macro_rules! with_places {
                 let index = |arg, position, bound| ErrorKind::Index { op: b, arg, position, value, bound };
                 let (wrong, first) = ([2, value], [value, value]);
                 let view = |values| View::new(values, &[2]).unwrap();
-                refused(&index(SCATTERED, 1, 3), [good], |[dx]| op::$module::backward(e, dx, of(out), view(&wrong), 1));
-                refused(&index(SCATTERED, 0, 3), [good], |[dx]| op::$module::backward(e, dx, of(out), view(&first), 1));
+                refused(&index("indices", 1, 3), [good], |[dx]| op::$module::backward(e, dx, of(out), view(&wrong), 1));
+                refused(&index("indices", 0, 3), [good], |[dx]| op::$module::backward(e, dx, of(out), view(&first), 1));
                 refused(&index("indices", 0, 1), [&[]], |[dx]| {
                     op::$module::backward(e, dx, of(&[]), View::scalar(&value), 0)
                 });

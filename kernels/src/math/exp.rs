@@ -8,17 +8,17 @@ use crate::simd::Simd;
 pub(crate) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     // Clamped to where the result is already infinite or zero; with `x` as the second operand NaN passes through.
     let x = s.min(s.splat(89.5), s.max(s.splat(-104.5), x));
-    let (mantissa, n) = exp_parts(s, x);
-    s.scale2(mantissa, n)
+    let (p, n) = expm1_parts(s, x);
+    s.scale2(s.add(p, s.splat(1.0)), n)
 }
 
-/// `e^x = mantissa·2^n` for `|x| <= 170`, the mantissa within 1.0 ULP and between 0.7 and 1.42.
+/// `e^x = (1 + p)·2^n` for `|x| <= 170`: `p` before it is rounded with the one, for what is multiplied by `1 + p`.
 ///
 /// `x = n·ln 2 + r`, so `e^x = 2^n·e^r`, and on `|r| <= ln(2)/2` a polynomial gives `e^r - 1 = r + r²·p(r)`.
 #[inline(always)]
-pub(crate) fn exp_parts<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
+pub(crate) fn expm1_parts<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32) {
     let (n, r) = reduce_ln2(s, x);
-    (s.add(expm1_small(s, r), s.splat(1.0)), n)
+    (expm1_small(s, r), n)
 }
 
 /// `e^r - 1` for `|r| <= ln(2)/2`.

@@ -4,9 +4,9 @@
 //! A branch that depends on the data is blended lane by lane, so that a value never depends on its neighbours.
 //! Every tier with a fused multiply-add gives the same bits; the others stay within the bounds given in brackets.
 
-mod erf;
 mod exp;
 mod ln;
+mod normal;
 mod pow;
 mod relu;
 mod sigmoid;
@@ -15,9 +15,9 @@ mod tanh;
 mod threefry;
 mod trig;
 
-pub(crate) use erf::erf;
-pub(crate) use exp::{exp, exp_parts, expm1};
+pub(crate) use exp::{exp, expm1, expm1_parts};
 pub(crate) use ln::ln;
+pub(crate) use normal::{normal, normal_moment};
 pub(crate) use pow::pow;
 pub(crate) use relu::{relu, relu_grad};
 pub(crate) use sigmoid::{sigmoid, sigmoid_grad};
@@ -32,6 +32,9 @@ use crate::simd::Simd;
 const LN2_HI: f32 = 0.693_145_75;
 /// `ln 2 - LN2_HI`.
 const LN2_LO: f32 = 1.428_606_8e-6;
+
+/// Coefficients of `2^r` for `|r| <= ½`.
+const EXP2: [f32; 7] = [1.550_33e-4, 1.341_351e-3, 9.617_903e-3, 5.550_281_7e-2, 0.240_226_52, 0.693_147_24, 1.0];
 
 /// Horner's scheme: `c[0]·x^(n-1) + … + c[n-1]`, one fma a coefficient.
 #[inline(always)]

@@ -1,4 +1,4 @@
-use super::poly;
+use super::{EXP2, poly};
 use crate::simd::Simd;
 
 /// `tanh x` within 1.2 ULP [2.0 without fused multiply-add]; odd, `±1` beyond `|x| = 9.02`, NaN stays NaN.
@@ -11,15 +11,14 @@ pub(crate) fn tanh<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let q = poly(s, t, [-4.995_159e-3, 1.991_667_2e-2, -5.348_414e-2, 0.133_278_24, -0.333_331_2]);
     let small = s.fma(s.mul(t, x), q, x);
 
-    // e^2a = 2^(n - r) with n - r = a·2/ln 2, rounded once: what that costs e^2a, the quotient makes small. Beyond 10
+    // e^2a = 2^(n + r) with n + r = a·2/ln 2, rounded once: what that costs e^2a, the quotient makes small. Beyond 10
     // the quotient no longer counts; with `a` as the second operand NaN passes through.
     let a = s.abs(x);
     let y = s.min(s.splat(10.0), a);
     let two_over_ln2 = s.splat(2.0 * std::f32::consts::LOG2_E);
     let n = s.round(s.mul(y, two_over_ln2));
-    let r = s.fnma(y, two_over_ln2, n);
-    let power =
-        poly(s, r, [1.550_33e-4, -1.341_351e-3, 9.617_903e-3, -5.550_281_7e-2, 0.240_226_52, -0.693_147_24, 1.0]);
+    let r = s.fma(y, two_over_ln2, s.neg(n));
+    let power = poly(s, r, EXP2);
     let denominator = s.add(s.scale2(power, n), s.splat(1.0));
     let large = s.sub(s.splat(1.0), s.div(s.splat(2.0), denominator));
 

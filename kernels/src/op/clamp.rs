@@ -1,7 +1,8 @@
 //! `y = min(max(x, low), high)`, with either bound perhaps missing (an infinity). If `low` is above `high` every
 //! element becomes `high`. NaN stays NaN, and a bound that is NaN makes every element NaN, as in PyTorch.
 //!
-//! `dy/dx` is 1 where `low <= x <= high`, bounds included, else 0, as in PyTorch.
+//! `dy/dx` is 0 where `x < low` or `x > high`, else 1, on the bounds too, as in PyTorch. So where `x` is NaN the gradient
+//! passes; PyTorch has 0 there.
 
 use super::unary::{self, Unary};
 use crate::error::Result;
@@ -17,7 +18,7 @@ pub fn forward<'a>(exec: &Exec, y: impl Into<ViewMut<'a>>, x: impl Into<View<'a>
     unary::forward("clamp::forward", exec, y.into(), x.into(), Clamp { low, high })
 }
 
-/// `dx = dy·[low <= x <= high]`, element by element, from the input `x`; shapes are equal.
+/// `dx = dy` but for zero where `x < low` or `x > high`, element by element, from the input `x`; shapes are equal.
 ///
 /// # Errors
 /// If the shapes differ.

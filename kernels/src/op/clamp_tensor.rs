@@ -3,7 +3,8 @@
 //!
 //! The output is one of the three, which gets the gradient: `x` where it lies within both bounds (or on one), `low`
 //! where `x` is below it, `high` where `x` is above it. If `low` is above `high` the output is `high`, and `low` gets
-//! nothing. As in PyTorch. Each gradient is summed to its operand's shape.
+//! nothing. As in PyTorch, but that `x` gets the gradient where it is NaN. Each gradient is summed to its operand's
+//! shape.
 
 use crate::elementwise;
 use crate::error::{Dims, Result, expect_shape};

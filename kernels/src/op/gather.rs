@@ -51,7 +51,7 @@ pub fn forward<'a>(
 ) -> Result<()> {
     const OP: &str = "gather::forward";
     let (y, x, index) = (y.into(), x.into(), index.into());
-    let axis = check(OP, x.shape(), index, axis)?;
+    let axis = check([OP, "index"], x.shape(), index, axis)?;
     expect_shape(OP, "y", index.shape(), y.shape())?;
     if index.is_empty() {
         return Ok(());
@@ -72,19 +72,19 @@ pub fn backward<'a>(
     index: impl Into<View<'a, i64>>,
     axis: isize,
 ) -> Result<()> {
-    scatter("gather::backward", exec, dx.into(), dy.into(), index.into(), axis)
+    scatter(["gather::backward", "index"], exec, dx.into(), dy.into(), index.into(), axis)
 }
 
-/// [`backward`] under another name.
+/// [`backward`] under another name, and with another one for its indices.
 pub(super) fn scatter(
-    op: &'static str,
+    [op, arg]: [&'static str; 2],
     exec: &Exec,
     mut dx: ViewMut<'_>,
     dy: View<'_>,
     index: View<'_, i64>,
     axis: isize,
 ) -> Result<()> {
-    let axis = check(op, dx.shape(), index, axis)?;
+    let axis = check([op, arg], dx.shape(), index, axis)?;
     expect_shape(op, "dy", index.shape(), dy.shape())?;
     elementwise::map(exec, 0.06, [dx.reborrow()], [], Zero);
     if index.is_empty() {
@@ -129,7 +129,7 @@ fn vector<T: crate::view::Element>(x: View<'_, T>) -> Result<View<'_, T>> {
 }
 
 /// Checks the index against the operand it points into; returns the axis.
-fn check(op: &'static str, shape: &[usize], index: View<'_, i64>, axis: isize) -> Result<usize> {
+fn check([op, arg]: [&'static str; 2], shape: &[usize], index: View<'_, i64>, axis: isize) -> Result<usize> {
     let axis = axis_index(op, axis, shape.len())?;
     if index.is_empty() {
         return Ok(axis);
@@ -142,7 +142,7 @@ fn check(op: &'static str, shape: &[usize], index: View<'_, i64>, axis: isize) -
             *want = if other == axis { size } else { size.min(*want) };
         }
     }
-    expect_shape(op, "index", &want[..shape.len()], picks.shape())?;
-    expect_places(op, "index", index, shape[axis], Signs::Positive)?;
+    expect_shape(op, arg, &want[..shape.len()], picks.shape())?;
+    expect_places(op, arg, index, shape[axis], Signs::Positive)?;
     Ok(axis)
 }

@@ -5,7 +5,7 @@
 //! * by tanh: `y = ½x·(1 + tanh u)` with `u = √(2/π)·(x + 0.044715·x³)`, and
 //!   `dy/dx = ½·(1 + tanh u) + ½x·(1 - tanh² u)·u'` with `u' = √(2/π)·(1 + 3·0.044715·x²)`.
 //!
-//! Errors are at most 4 ULP or `2^-23` times the terms of the formula. Of `-inf` the result is zero, the limit.
+//! Errors are at most 4 ULP or `2^-23` times the terms of the formula. Of `-inf` the result is -0, the limit.
 //!
 //! Source: Hendrycks and Gimpel 2016.
 
@@ -118,30 +118,24 @@ pub(crate) struct Gelu {
 }
 
 impl Unary for Gelu {
-    const NS: [f64; 2] = [0.35, 0.5];
+    const NS: [f64; 2] = [0.25, 0.35];
     #[inline(always)]
     fn forward<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
-        let half = s.mul(s.splat(0.5), x);
         let weight = match self.form {
-            Form::Erf => math::erf(s, s.mul(s.splat(std::f32::consts::FRAC_1_SQRT_2), x)),
-            Form::Tanh => math::tanh(s, argument(s, x)),
+            Form::Erf => math::normal(s, x),
+            Form::Tanh => s.mul(s.splat(0.5), s.add(s.splat(1.0), math::tanh(s, argument(s, x)))),
         };
-        // 0·inf is avoided: of -inf the result is -0.
-        let half = s.max(s.splat(f32::MIN), half);
-        s.fma(half, weight, half)
+        // Infinity times zero is avoided: of -inf the result is -0.
+        s.mul(s.max(s.splat(f32::MIN), x), weight)
     }
     #[inline(always)]
     fn backward<S: Simd>(self, s: S, dy: S::F32, x: S::F32) -> S::F32 {
-        // Beyond 20 the slope is 0 or 1, and infinity times zero is avoided.
-        let x = s.min(s.splat(20.0), s.max(s.splat(-20.0), x));
-        let (half, one, square) = (s.splat(0.5), s.splat(1.0), s.mul(x, x));
         let slope = match self.form {
-            Form::Erf => {
-                let erf = math::erf(s, s.mul(s.splat(std::f32::consts::FRAC_1_SQRT_2), x));
-                let density = s.mul(s.splat(0.398_942_3), math::exp(s, s.mul(s.splat(-0.5), square)));
-                s.fma(x, density, s.fma(half, erf, half))
-            }
+            Form::Erf => s.add(math::normal(s, x), math::normal_moment(s, x)),
             Form::Tanh => {
+                // Beyond 20 the slope is 0 or 1, and infinity times zero is avoided.
+                let x = s.min(s.splat(20.0), s.max(s.splat(-20.0), x));
+                let (half, one, square) = (s.splat(0.5), s.splat(1.0), s.mul(x, x));
                 let tanh = math::tanh(s, argument(s, x));
                 let inner = s.fma(s.splat(3.0 * INNER[0] * INNER[1]), square, s.splat(INNER[0]));
                 let bell = s.mul(s.mul(half, x), s.fnma(tanh, tanh, one));

@@ -48,7 +48,7 @@ pub fn backward<'a>(
     let reduced = Reduced::new(OP, dx.shape(), axis)?;
     let (dy, indices) = (reduced.inp("dy", dy)?, reduced.inp("indices", indices)?);
     if dx.rank() > 0 {
-        return gather::scatter(OP, exec, dx, dy, indices, axis);
+        return gather::scatter([OP, "indices"], exec, dx, dy, indices, axis);
     }
     match indices.get(&[]) {
         Some(0) | None => crate::op::broadcast::forward(exec, dx, dy),

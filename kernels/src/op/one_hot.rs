@@ -53,7 +53,7 @@ pub fn forward<'a>(exec: &Exec, y: impl Into<ViewMut<'a>>, index: impl Into<View
     expect_shape(OP, "y", &shape[..=rank], y.shape())?;
     shape[rank] = 1;
     let ones = View::scalar(&1.0).broadcast_to(&shape[..=rank])?;
-    gather::scatter(OP, exec, y, ones, index.unsqueeze(-1)?, -1)
+    gather::scatter([OP, "index"], exec, y, ones, index.unsqueeze(-1)?, -1)
 }
 
 /// The rows of these indices one after the other, by their definition.

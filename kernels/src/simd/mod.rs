@@ -72,6 +72,19 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// # Safety
     /// `dst` must be writable for `n.min(LANES)` floats.
     unsafe fn store_head(self, dst: *mut f32, n: usize, x: Self::F32);
+    /// Writes `LANES` floats past the caches where the hardware can; ordered before what follows by
+    /// [`fence`](Simd::fence) only.
+    ///
+    /// # Safety
+    /// `dst` must be writable for `LANES` floats and aligned to as many.
+    #[inline(always)]
+    unsafe fn store_past(self, dst: *mut f32, x: Self::F32) {
+        // SAFETY: as the caller says.
+        unsafe { self.store(dst, x) }
+    }
+    /// Orders what [`store_past`](Simd::store_past) wrote before every later write.
+    #[inline(always)]
+    fn fence(self) {}
 
     /// `a + b`
     fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;

@@ -126,6 +126,15 @@ impl Simd for Avx2 {
         unsafe { _mm256_storeu_ps(dst, x) }
     }
     #[inline(always)]
+    unsafe fn store_past(self, dst: *mut f32, x: __m256) {
+        // SAFETY: the token proves the features; the caller gives eight writable floats, aligned.
+        unsafe { _mm256_stream_ps(dst, x) }
+    }
+    #[inline(always)]
+    fn fence(self) {
+        intrinsics!(_mm_sfence());
+    }
+    #[inline(always)]
     unsafe fn load_head(self, src: *const f32, n: usize) -> __m256 {
         // SAFETY: the token proves the features; a masked load touches only the lanes of its mask, which the caller
         // gives as readable. Masks are slow here, so a full register does without.
@@ -357,6 +366,15 @@ impl Simd for Avx512 {
     unsafe fn store(self, dst: *mut f32, x: __m512) {
         // SAFETY: the token proves the features; the caller gives sixteen writable floats.
         unsafe { _mm512_storeu_ps(dst, x) }
+    }
+    #[inline(always)]
+    unsafe fn store_past(self, dst: *mut f32, x: __m512) {
+        // SAFETY: the token proves the features; the caller gives sixteen writable floats, aligned.
+        unsafe { _mm512_stream_ps(dst, x) }
+    }
+    #[inline(always)]
+    fn fence(self) {
+        intrinsics!(_mm_sfence());
     }
     #[inline(always)]
     unsafe fn load_head(self, src: *const f32, n: usize) -> __m512 {

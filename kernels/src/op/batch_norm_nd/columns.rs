@@ -6,7 +6,7 @@ use super::functions::{Affine, InputGrad, InvRoot, Join, MeanPulls, Scale, Updat
 use super::{BACKWARD_NS, BLOCK, Backward, FORWARD_NS, Forward, Mode, Running, Source, Statistics, divisor};
 use crate::exec::Exec;
 use crate::gemm::Accum;
-use crate::lanes::{self, BLOCK_ROWS, Collect, Map, Same};
+use crate::lanes::{self, BLOCK_ROWS, Collect, Map, RowWriter, Same, Writes};
 use crate::op::norms::Grads;
 use crate::par::Divide;
 use crate::simd::{Kernel, Simd};
@@ -111,8 +111,9 @@ pub(super) fn forward(exec: &Exec, call: Forward<MatMut<'_>, Mat<'_>>) {
         }
     };
     let work = Columns { out: y, inp: [x], to, from: [given[0], given[1], params.weight, params.bias] };
+    let writes = Writes::of(x.rows().saturating_mul(x.cols()));
     exec.par.run(nanoseconds, 16, work, |work| {
-        exec.isa().run(Normalise { work, divisor, eps: config.eps, momentum });
+        exec.isa().run(Normalise { work, divisor, eps: config.eps, momentum, writes });
     });
 }
 
@@ -121,7 +122,8 @@ pub(super) fn backward(exec: &Exec, call: Backward<MatMut<'_>, Mat<'_>>) {
     let nanoseconds = (x.rows() as f64 * x.cols() as f64 * BACKWARD_NS) as usize;
     let from = [Some(mean), Some(spread), weight, None];
     let work = Columns { out: dx, inp: [dy, x], to: [dbias, dweight, None, None], from };
-    exec.par.run(nanoseconds, 16, work, |work| exec.isa().run(Gradient { work, accum, mode }));
+    let writes = Writes::of(x.rows().saturating_mul(x.cols()));
+    exec.par.run(nanoseconds, 16, work, |work| exec.isa().run(Gradient { work, accum, mode, writes }));
 }
 
 struct Normalise<'a> {
@@ -129,13 +131,15 @@ struct Normalise<'a> {
     divisor: f32,
     eps: f32,
     momentum: f32,
+    writes: Writes,
 }
 
 impl Kernel for Normalise<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { mut work, divisor, eps, momentum } = self;
+        let Self { mut work, divisor, eps, momentum, writes } = self;
+        let writer = RowWriter::new(s, writes);
         let [mut mean, mut inv_std, mut weights, mut biases] = [(); 4].map(|()| Numbers::new());
         for first in (0..work.out.cols()).step_by(STRIP) {
             let Columns { mut out, inp: [x], to, from: [given_mean, given_var, weight, bias] } = work.strip(first);
@@ -152,7 +156,7 @@ impl Kernel for Normalise<'_> {
             let whole = paired(x.rows(), cols);
             for i in whole..x.rows() {
                 let [a] = rows(x, i);
-                lanes::map_row(s, rows_mut::<1>(&mut out, i), [a, p[0], p[1], p[2], p[3]], Affine);
+                writer.map_row(rows_mut::<1>(&mut out, i), [a, p[0], p[1], p[2], p[3]], Affine);
             }
             for i in (0..whole).step_by(2) {
                 let [a, b] = rows(x, i);
@@ -251,13 +255,15 @@ struct Gradient<'a> {
     work: Columns<'a, 2>,
     accum: Accum,
     mode: Mode,
+    writes: Writes,
 }
 
 impl Kernel for Gradient<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { mut work, accum, mode } = self;
+        let Self { mut work, accum, mode, writes } = self;
+        let writer = RowWriter::new(s, writes);
         let [mut means, mut inv_std, mut scale, mut sum, mut sum_xhat] = [(); 5].map(|()| Numbers::new());
         for first in (0..work.out.cols()).step_by(STRIP) {
             let Columns { out: mut dx, inp, to, from: [mean, spread, weight, _] } = work.strip(first);
@@ -285,7 +291,7 @@ impl Kernel for Gradient<'_> {
             }
             if let Mode::Batch { n, divisor } = mode {
                 mean_pulls(s, [&mut sum, &mut sum_xhat], cols, MeanPulls { n, divisor });
-                input_grad(s, &mut dx, inp, [p[0], p[1], p[2], sum.row(cols), sum_xhat.row(cols)]);
+                input_grad(&writer, &mut dx, inp, [p[0], p[1], p[2], sum.row(cols), sum_xhat.row(cols)]);
             }
         }
     }
@@ -377,15 +383,20 @@ fn mean_pulls<S: Simd>(s: S, [sum, sum_xhat]: [&mut Numbers; 2], cols: usize, f:
 
 /// Writes `dx`.
 #[inline(always)]
-fn input_grad<S: Simd>(s: S, dx: &mut MatMut<'_>, [dy, x]: [Mat<'_>; 2], p: [Mat<'_>; 5]) {
+fn input_grad<S: Simd>(writer: &RowWriter<S>, dx: &mut MatMut<'_>, [dy, x]: [Mat<'_>; 2], p: [Mat<'_>; 5]) {
     let whole = paired(dx.rows(), dx.cols());
     for i in whole..dx.rows() {
         let ([dy], [x]) = (rows(dy, i), rows(x, i));
-        lanes::map_row(s, rows_mut::<1>(dx, i), [dy, x, p[0], p[1], p[2], p[3], p[4]], InputGrad);
+        writer.map_row(rows_mut::<1>(dx, i), [dy, x, p[0], p[1], p[2], p[3], p[4]], InputGrad);
     }
     for i in (0..whole).step_by(2) {
         let ([dy0, dy1], [x0, x1]) = (rows(dy, i), rows(x, i));
-        lanes::map_row(s, rows_mut::<2>(dx, i), [dy0, dy1, x0, x1, p[0], p[1], p[2], p[3], p[4]], InputGrad);
+        lanes::map_row(
+            writer.token(),
+            rows_mut::<2>(dx, i),
+            [dy0, dy1, x0, x1, p[0], p[1], p[2], p[3], p[4]],
+            InputGrad,
+        );
     }
 }
 

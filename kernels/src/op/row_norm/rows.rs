@@ -6,7 +6,7 @@ use super::{BACKWARD_NS, Backward, FORWARD_NS, Forward, views};
 use super::{distance, input_grad, mean_pulls, param_grads, pulls, square};
 use crate::exec::Exec;
 use crate::gemm::Accum;
-use crate::lanes::{self, BLOCK_ROWS, Collect, Map, RUN, RowFold};
+use crate::lanes::{self, BLOCK_ROWS, Collect, Map, RUN, RowFold, RowWriter, Writes};
 use crate::par::Divide;
 use crate::simd::{Kernel, Scalar, Simd};
 use crate::view::{Mat, MatMut};
@@ -29,15 +29,17 @@ pub(super) fn forward(exec: &Exec, call: Forwards<'_>, also: Option<MatMut<'_>>,
     let isa = exec.isa();
     let nanoseconds = nanoseconds(call.x, FORWARD_NS);
     let rows = (FINISHED / call.x.cols().max(1)).max(TOGETHER);
+    let writes = Writes::of(call.x.rows().saturating_mul(call.x.cols()));
     exec.par.run(nanoseconds, 1, Activated { call, also }, |mut work| {
         if activation == Activation::Identity && work.also.is_none() {
-            return isa.run(Normalise { call: work.call });
+            return isa.run(Normalise { call: work.call, writes });
         }
         while work.len() > 0 {
             let at = rows.min(work.len());
             let (Activated { call: Forward { mut y, mean, inv_std, x, params, eps }, also }, rest) =
                 work.divide(at, 1, 1);
-            isa.run(Normalise { call: Forward { y: y.reborrow(), mean, inv_std, x, params, eps } });
+            let call = Forward { y: y.reborrow(), mean, inv_std, x, params, eps };
+            isa.run(Normalise { call, writes: Writes::Cached });
             match also {
                 Some(also) => activation.block(isa, also, y.as_mat()),
                 None => activation.in_place(isa, y),
@@ -50,8 +52,9 @@ pub(super) fn forward(exec: &Exec, call: Forwards<'_>, also: Option<MatMut<'_>>,
 /// Writes the gradient of the input, and the sums of the parameters' gradients to the start of `sums`.
 pub(super) fn backward(exec: &Exec, call: Backwards<'_>, sums: Option<&mut [f32]>) {
     let nanoseconds = nanoseconds(call.x, BACKWARD_NS);
+    let writes = Writes::of(call.x.rows().saturating_mul(call.x.cols()));
     let run = |grain: usize, piece: Piece<'_>| {
-        exec.par.run(nanoseconds, grain, piece, |piece| exec.isa().run(Gradient { piece }));
+        exec.par.run(nanoseconds, grain, piece, |piece| exec.isa().run(Gradient { piece, writes }));
     };
     let (blocks, cols) = (call.x.rows().div_ceil(BLOCK_ROWS), call.x.cols());
     match sums {
@@ -162,6 +165,7 @@ fn fold<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A: usize>(s: S, inp:
 
 struct Normalise<'a> {
     call: Forwards<'a>,
+    writes: Writes,
 }
 
 impl Kernel for Normalise<'_> {
@@ -171,6 +175,7 @@ impl Kernel for Normalise<'_> {
         let Forward { mut y, mut mean, mut inv_std, x, params, eps } = self.call;
         let (rows, n) = (x.rows(), x.cols() as f32);
         let size = together(x.cols());
+        let writer = RowWriter::new(s, self.writes);
         let (mut means, mut roots) = ([0.0; TOGETHER], [0.0; TOGETHER]);
         for start in (0..rows).step_by(size) {
             let group = start..rows.min(start + size);
@@ -190,7 +195,7 @@ impl Kernel for Normalise<'_> {
                 *inv_std.at(i, 0) = *root;
             }
             for ((i, &mean), &inv_std) in group.zip(&means).zip(&roots) {
-                affine(s, row_mut(&mut y, i), row(x, i), params, Affine { row: Centre { mean, inv_std } });
+                affine(&writer, row_mut(&mut y, i), row(x, i), params, Affine { row: Centre { mean, inv_std } });
             }
         }
     }
@@ -198,17 +203,18 @@ impl Kernel for Normalise<'_> {
 
 /// Writes a row of the output.
 #[inline(always)]
-fn affine<S: Simd>(s: S, y: MatMut<'_>, x: Mat<'_>, params: Params<Mat<'_>>, kernel: Affine) {
+fn affine<S: Simd>(writer: &RowWriter<S>, y: MatMut<'_>, x: Mat<'_>, params: Params<Mat<'_>>, kernel: Affine) {
     match (params.weight, params.bias) {
-        (None, None) => lanes::map_row(s, [y], [x], kernel),
-        (Some(weight), None) => lanes::map_row(s, [y], [x, weight], kernel),
-        (Some(weight), Some(bias)) => lanes::map_row(s, [y], [x, weight, bias], kernel),
-        (None, Some(bias)) => lanes::map(s, [y], [x, row_of(&NO_WEIGHT, x.cols()), bias], kernel),
+        (None, None) => writer.map_row([y], [x], kernel),
+        (Some(weight), None) => writer.map_row([y], [x, weight], kernel),
+        (Some(weight), Some(bias)) => writer.map_row([y], [x, weight, bias], kernel),
+        (None, Some(bias)) => lanes::map(writer.token(), [y], [x, row_of(&NO_WEIGHT, x.cols()), bias], kernel),
     }
 }
 
 struct Gradient<'a> {
     piece: Piece<'a>,
+    writes: Writes,
 }
 
 impl Kernel for Gradient<'_> {
@@ -219,6 +225,7 @@ impl Kernel for Gradient<'_> {
         let (rows, cols) = (x.rows(), x.cols());
         let size = together(cols);
         let mut of_rows = [RowNumbers::default(); TOGETHER];
+        let writer = RowWriter::new(s, self.writes);
         for block in (0..rows).step_by(BLOCK_ROWS) {
             let mut sums = sums.as_mut().map(|sums| <[_; 2]>::from(row_mut(sums, block / BLOCK_ROWS).cut_col(cols)));
             sums.iter_mut().flatten().for_each(|sum| sum.fill(-0.0));
@@ -236,7 +243,8 @@ impl Kernel for Gradient<'_> {
                 }
                 for (i, &row_numbers) in group.zip(&of_rows) {
                     let kernel = InputGrad { row: row_numbers };
-                    input_grad_of(s, row_mut(&mut dx, i), [row(dy, i), row(x, i)], weight, sums.as_mut(), kernel);
+                    let (dx, inp) = (row_mut(&mut dx, i), [row(dy, i), row(x, i)]);
+                    input_grad_of(&writer, dx, inp, weight, sums.as_mut(), kernel);
                 }
             }
         }
@@ -246,7 +254,7 @@ impl Kernel for Gradient<'_> {
 /// Writes a row of the input's gradient, and adds to the sums of the parameters' gradients if there are any.
 #[inline(always)]
 fn input_grad_of<S: Simd>(
-    s: S,
+    writer: &RowWriter<S>,
     dx: MatMut<'_>,
     [dy, x]: [Mat<'_>; 2],
     weight: Option<Mat<'_>>,
@@ -254,10 +262,10 @@ fn input_grad_of<S: Simd>(
     kernel: InputGrad,
 ) {
     match (weight, sums.map(|[dweight, dbias]| [dweight.reborrow(), dbias.reborrow()])) {
-        (None, None) => lanes::map_row(s, [dx], [dy, x], kernel),
-        (Some(weight), None) => lanes::map_row(s, [dx], [dy, x, weight], kernel),
-        (None, Some([dweight, dbias])) => lanes::map_row(s, [dx, dweight, dbias], [dy, x], kernel),
-        (Some(weight), Some([dweight, dbias])) => lanes::map_row(s, [dx, dweight, dbias], [dy, x, weight], kernel),
+        (None, None) => writer.map_row([dx], [dy, x], kernel),
+        (Some(weight), None) => writer.map_row([dx], [dy, x, weight], kernel),
+        (None, Some([dweight, dbias])) => writer.map_row([dx, dweight, dbias], [dy, x], kernel),
+        (Some(weight), Some([dweight, dbias])) => writer.map_row([dx, dweight, dbias], [dy, x, weight], kernel),
     }
 }
 
