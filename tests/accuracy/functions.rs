@@ -153,7 +153,7 @@ fn gelu_tanh_slope_terms(x: f64) -> f64 {
 pub(crate) static ALL: &[Function] = &[
     function!("exp", exp(); f64::exp, None, [1.0, 1.5]; "y" in [0.0, f32::INFINITY], |y| y, None),
     function!("log", log(); f64::ln, None, [1.0, 1.5]; "x" in EVERYTHING, f64::recip, None),
-    function!("tanh", tanh(); f64::tanh, None, [1.5, 2.0]; "y" in [-1.0, 1.0], |y| 1.0 - y * y, Some(|y| 1.0 + y * y)),
+    function!("tanh", tanh(); f64::tanh, None, [1.2, 2.0]; "y" in [-1.0, 1.0], |y| 1.0 - y * y, Some(|y| 1.0 + y * y)),
     function!(
         "sigmoid", sigmoid(); sigmoid, None, [2.5, 3.5]; "y" in [0.0, 1.0], |y| y * (1.0 - y), Some(|y| y + y * y)
     ),

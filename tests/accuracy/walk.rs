@@ -117,9 +117,13 @@ impl Room {
                 return worst.see(x, got, exact, limit, direction.terms);
             }
             let (xs, gots, exacts) = &mut *kept;
-            (xs.clear(), gots.clear(), exacts.clear());
+            xs.clear();
+            gots.clear();
+            exacts.clear();
             for ((&x, &got), &exact) in x.iter().zip(got).zip(&*exact).filter(|((x, _), _)| inside(**x)) {
-                (xs.push(x), gots.push(got), exacts.push(exact));
+                xs.push(x);
+                gots.push(got);
+                exacts.push(exact);
             }
             worst.see(xs, gots, exacts, limit, direction.terms);
         };
@@ -220,12 +224,12 @@ pub(crate) fn report(what: &str, limits: [f64; 2], found: &Found, over: impl Fn(
         format!("{}{}", worst.ulp, if worst.beyond > 0 { beyond } else { String::new() })
     };
     let (mut wrong, mut same, mut alone) = (Vec::new(), Vec::new(), Vec::new());
-    let mut line = format!("| {what} | {} ", limits[0]);
+    let mut fused = String::new();
     for (isa, tier) in tiers() {
         if let Some(Differs { inputs, got, want }) = &tier.differs {
             wrong.push(format!("{what} at {inputs:?}: {got:e} on {isa}, {want:e} on {}", measured()));
         } else if isa == measured() {
-            line += &format!("| {} ", error(&tier.worst));
+            fused = error(&tier.worst);
             same.push(format!("{isa}, {}", millions(tier.inputs)));
         } else if isa.is_fused() {
             same.push(format!("{isa}, {}", millions(tier.inputs)));
@@ -241,7 +245,7 @@ pub(crate) fn report(what: &str, limits: [f64; 2], found: &Found, over: impl Fn(
     }
     let alone = if alone.is_empty() { "every tier is fused".to_owned() } else { alone.join("; ") };
     // libtest leaves the name of the test at the beginning of a line.
-    println!("\n{line}| {} | {alone} |", same.join("; "));
+    println!("\n| {what} | {} | {fused} | {} | {alone} |", limits[0], same.join("; "));
     let ran: Vec<_> = tiers().filter(|(_, tier)| tier.inputs > 0).map(|(isa, _)| isa.name()).collect();
     if let Err(missing) = tiers::all_ran(&ran) {
         wrong.push(missing);
