@@ -29,8 +29,8 @@ for name in "$@"; do
     [ "$name" != pow ] || test=pow::$test
     echo "== $name"
     RUST_BACKTRACE=0 cargo test --locked --release --test accuracy -- --ignored --exact --nocapture "$test" \
-        2>&1 | tee "$work/log" || failed+=("$name")
-    grep '^| ' "$work/log" >"$work/$name" || { echo "$name: nothing was measured" >&2; exit 1; }
+        2>&1 | tee "$work/=output" || failed+=("$name")
+    grep '^| ' "$work/=output" >"$work/$name" || { echo "$name: nothing was measured" >&2; exit 1; }
 done
 
 {
