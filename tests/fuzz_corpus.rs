@@ -2,6 +2,8 @@
 
 #[path = "../fuzz/cases/checkpoint.rs"]
 mod checkpoint;
+#[path = "../fuzz/cases/files.rs"]
+mod files;
 #[path = "../fuzz/cases/gemm.rs"]
 mod gemm;
 #[path = "../fuzz/cases/input.rs"]
@@ -73,6 +75,16 @@ fn step_corpus() {
 #[test]
 fn checkpoint_corpus() {
     replay("checkpoint", checkpoint::check);
+}
+
+#[test]
+fn files_corpus() {
+    replay("files", files::check);
+}
+
+#[test]
+fn files_of_random_bytes() {
+    random(files::check, 80);
 }
 
 #[test]

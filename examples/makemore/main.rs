@@ -16,9 +16,10 @@ mod output;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod train;
+mod words;
 
 use clap::Parser;
-use data::{Dataset, Words};
+use data::Dataset;
 use handgrad::Predictor;
 use rand::SeedableRng;
 use rand::rngs::ChaCha8Rng;
@@ -28,6 +29,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
+use words::Words;
 
 /// Trains the makemore network on a list of words, with hand-written gradients, and makes more of them.
 #[derive(Clone, Debug, Parser)]
@@ -94,7 +96,7 @@ impl Args {
     /// Refuses sizes that would not fit this data, or any memory.
     fn check_against(&self, words: &Words<'_>) -> Result<()> {
         let Args { hidden, embedding, context, batch, .. } = *self;
-        let (vocab, samples) = (words.vocabulary().len(), words.samples());
+        let (vocab, samples) = (words.vocabulary.len(), words.samples());
         let width = context.saturating_mul(embedding);
         let parameters =
             hidden.saturating_mul(width.saturating_add(vocab)).saturating_add(vocab.saturating_mul(embedding));

@@ -1,10 +1,10 @@
 //! The files of a run: the model and the picture of its loss.
 
 use crate::Args;
-use crate::data::Vocabulary;
 use crate::shared::Result;
 use crate::shared::chart::{self, Line, Panel};
 use crate::train::Run;
+use crate::words::Vocabulary;
 use handgrad::{Contents, Notes, Trainer};
 use plotters::style::BLUE;
 use serde_json::json;

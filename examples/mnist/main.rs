@@ -17,6 +17,7 @@
 
 #[path = "../classifier/mod.rs"]
 mod classifier;
+mod format;
 mod idx;
 #[path = "../shared/mod.rs"]
 mod shared;
