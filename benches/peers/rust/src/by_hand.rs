@@ -18,6 +18,7 @@ pub(crate) enum Product {
 
 impl Product {
     /// `c = a·b`
+    #[allow(clippy::needless_pass_by_value, reason = "views are references")]
     fn run(self, mut c: ArrayViewMut2<'_, f32>, a: ArrayView2<'_, f32>, b: ArrayView2<'_, f32>) {
         match self {
             Product::MatrixMultiply => general_mat_mul(1.0, &a, &b, 0.0, &mut c),
