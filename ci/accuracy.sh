@@ -52,13 +52,11 @@ Made by \`ci/accuracy.sh\` on $(sed -n 's/^model name\s*: //p' /proc/cpuinfo | h
 | function | limit, ULP | largest error, ULP | the same bits on (million inputs) | portable without fused multiply-add |
 |---|---|---|---|---|
 TEXT
+    missing=()
     for name in "${all[@]}"; do
-        if [ -s "$work/$name" ]; then
-            cat "$work/$name"
-        else
-            echo "$name: no line yet, run ci/accuracy.sh $name" >&2
-        fi
+        if [ -s "$work/$name" ]; then cat "$work/$name"; else missing+=("$name"); fi
     done
+    [ ${#missing[@]} -eq 0 ] || printf '\nNot walked yet: %s.\n' "${missing[*]}" | tee /dev/stderr
 } >"$work/table"
 mv "$work/table" "$table"
 

@@ -78,7 +78,8 @@ fn random_pairs(pairs: u64, scalar: u64) {
         }
         found
     });
-    walk::report("pow of x and y", LIMITS, &found, |isa, worst: &Worst| worst.over(limit(isa)).err());
+    let report = walk::report("pow of x and y", LIMITS, &found, |isa, worst: &Worst| worst.over(limit(isa)).err());
+    report.unwrap_or_else(|wrong| panic!("{wrong}"));
 }
 
 mod sampled {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What to do about other bits.
-pub(crate) const ADVICE: &str = "If bits were to change, HANDGRAD_BLESS=1 cargo test --release --test bits writes the hashes anew; say so in the \
-     changelog";
+pub(crate) const ADVICE: &str = "If bits were to change, HANDGRAD_BLESS=1 cargo test --release --test bits writes the \
+     hashes anew; say so in the changelog";
 
 /// A hash for each name.
 #[derive(Debug, PartialEq)]
