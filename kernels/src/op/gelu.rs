@@ -26,10 +26,10 @@ pub enum Form {
     Tanh,
 }
 
-/// `√(2/π)`, and the weight of the cube.
-const INNER: [f32; 2] = [0.797_884_6, 0.044_715];
+/// `2·√(2/π)`, and the weight of the cube.
+const INNER: [f32; 2] = [1.595_769_2, 0.044_715];
 
-/// `√(2/π)·(x + 0.044715·x³)`.
+/// `2u = 2·√(2/π)·(x + 0.044715·x³)`: `½·(1 + tanh u)` is the sigmoid of it.
 #[inline(always)]
 fn argument<S: Simd>(s: S, x: S::F32) -> S::F32 {
     let cube = s.mul(s.mul(x, x), x);
@@ -123,7 +123,7 @@ impl Unary for Gelu {
     fn forward<S: Simd>(self, s: S, x: S::F32) -> S::F32 {
         let weight = match self.form {
             Form::Erf => math::normal(s, x),
-            Form::Tanh => s.mul(s.splat(0.5), s.add(s.splat(1.0), math::tanh(s, argument(s, x)))),
+            Form::Tanh => math::sigmoid(s, argument(s, x)),
         };
         // Infinity times zero is avoided: of -inf the result is -0.
         s.mul(s.max(s.splat(f32::MIN), x), weight)
@@ -135,11 +135,13 @@ impl Unary for Gelu {
             Form::Tanh => {
                 // Beyond 20 the slope is 0 or 1, and infinity times zero is avoided.
                 let x = s.min(s.splat(20.0), s.max(s.splat(-20.0), x));
-                let (half, one, square) = (s.splat(0.5), s.splat(1.0), s.mul(x, x));
-                let tanh = math::tanh(s, argument(s, x));
+                let (one, square) = (s.splat(1.0), s.mul(x, x));
+                // With e = e^-|2u| the sigmoid is 1/(1 + e) or what is missing to it; its slope is e/(1 + e)².
+                let e = math::exp(s, s.neg(s.abs(argument(s, x))));
+                let above = s.div(one, s.add(one, e));
+                let below = s.mul(e, above);
                 let inner = s.fma(s.splat(3.0 * INNER[0] * INNER[1]), square, s.splat(INNER[0]));
-                let bell = s.mul(s.mul(half, x), s.fnma(tanh, tanh, one));
-                s.fma(bell, inner, s.fma(half, tanh, half))
+                s.fma(s.mul(x, inner), s.mul(below, above), s.select(s.lt(x, s.zero()), below, above))
             }
         };
         s.mul(dy, slope)
