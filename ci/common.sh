@@ -21,9 +21,9 @@ packages() {
     { apt-get update && apt-get install -y --no-install-recommends "$@"; } >&2
 }
 
-# Compiles the quick set fast, and only what it uses; -Z needs a nightly compiler or RUSTC_BOOTSTRAP: quick_profile
-# [RUSTFLAG...] Without optimisation a kernel may take hundreds of KiB of stack, and sanitizers take the guard page's
-# probes away.
+# Compiles the quick set fast, and only what it uses: quick_profile [RUSTFLAG...]
+# That needs a nightly compiler or RUSTC_BOOTSTRAP. Without optimisation a kernel may take hundreds of KiB of stack, and
+# sanitizers leave out the probes that would find it too small.
 quick_profile() {
     export CARGO_PROFILE_TEST_OPT_LEVEL=0 CARGO_PROFILE_TEST_DEBUG=0 CARGO_PROFILE_TEST_CODEGEN_UNITS=256
     export RUST_MIN_STACK=67108864 RUSTFLAGS="${*:+$* }-Zhint-mostly-unused"
@@ -61,7 +61,8 @@ debian_rust() {
     apt-cache show rustc-web >/dev/null 2>&1 || apt-get update >&2 || return 1
     std=$(apt-cache depends libstd-rust-web-dev | sed -n 's/.*Depends: \(libstd-rust-web-[0-9].*\)/\1/p')
     llvm=$(apt-cache depends "$std" | sed -n 's/.*Depends: \(libllvm.*\)/\1/p')
-    unpacked rustc-web libstd-rust-web-dev "$std" "$llvm" "$@" || return 1
+    set -- rustc-web libstd-rust-web-dev "$std" "$llvm" "$@"
+    unpacked "$@" || { apt-get update >&2 && unpacked "$@"; } || return 1
     export RUSTC=$rust/usr/bin/rustc RUSTC_BOOTSTRAP=1
     export LD_LIBRARY_PATH=$rust/usr/lib/$(uname -m)-linux-gnu
     # The cargo of a toolchain itself: rustup's would choose a compiler of its own.
