@@ -156,16 +156,43 @@ unsafe fn rows<S: Simd, const NV: usize, const MASKED: bool>(s: S, height: usize
     // SAFETY: as the caller says.
     unsafe {
         match height {
-            1 => tile::<S, 1, NV, MASKED>(s, panel),
-            2 => tile::<S, 2, NV, MASKED>(s, panel),
-            3 => tile::<S, 3, NV, MASKED>(s, panel),
-            4 => tile::<S, 4, NV, MASKED>(s, panel),
-            5 => tile::<S, 5, NV, MASKED>(s, panel),
-            6 => tile::<S, 6, NV, MASKED>(s, panel),
-            7 if S::LANES == 16 => tile::<S, 7, NV, MASKED>(s, panel),
-            8 if S::LANES == 16 => tile::<S, 8, NV, MASKED>(s, panel),
+            1 => entered::<S, 1, NV, MASKED>(s, panel),
+            2 => entered::<S, 2, NV, MASKED>(s, panel),
+            3 => entered::<S, 3, NV, MASKED>(s, panel),
+            4 => entered::<S, 4, NV, MASKED>(s, panel),
+            5 => entered::<S, 5, NV, MASKED>(s, panel),
+            6 => entered::<S, 6, NV, MASKED>(s, panel),
+            7 if S::LANES == 16 => entered::<S, 7, NV, MASKED>(s, panel),
+            8 if S::LANES == 16 => entered::<S, 8, NV, MASKED>(s, panel),
             _ => unreachable!("a tile is at most `max_rows` high"),
         }
+    }
+}
+
+/// [`tile`], with debug assertions in a shell of its own: without optimisation every intermediate value has a place on the
+/// stack, and all tiles in one function would take more of it (2.8 MB) than a thread has.
+///
+/// # Safety
+/// As [`rows`], with `MR` rows.
+#[inline(always)]
+unsafe fn entered<S: Simd, const MR: usize, const NV: usize, const MASKED: bool>(s: S, panel: Panel<'_>) {
+    /// A panel that [`tile`] may be given.
+    struct OneTile<'a, const MR: usize, const NV: usize, const MASKED: bool>(Panel<'a>);
+
+    impl<const MR: usize, const NV: usize, const MASKED: bool> Kernel for OneTile<'_, MR, NV, MASKED> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            // SAFETY: whoever made this says so.
+            unsafe { tile::<S, MR, NV, MASKED>(s, self.0) }
+        }
+    }
+
+    if cfg!(debug_assertions) {
+        s.vectorize(OneTile::<MR, NV, MASKED>(panel));
+    } else {
+        // SAFETY: as the caller says.
+        unsafe { tile::<S, MR, NV, MASKED>(s, panel) }
     }
 }
 

@@ -93,16 +93,18 @@ unsafe fn map_registers<S: Simd, F: Placed, const K: usize>(
     x: Source,
     f: F,
 ) {
-    let at = |k: usize| k * S::LANES;
-    let cols = std::array::from_fn(|k| s.add_u32(s.splat_u32(col.wrapping_add(at(k) as u32)), s.count_u32()));
-    let mut a = [s.zero(); K];
+    // Loops, not closures of `array::from_fn`: those may leave the tier's shell.
+    let (mut cols, mut a) = ([s.splat_u32(0); K], [s.zero(); K]);
+    for (k, cols) in cols.iter_mut().enumerate() {
+        *cols = s.add_u32(s.splat_u32(col.wrapping_add((k * S::LANES) as u32)), s.count_u32());
+    }
     // SAFETY: as the caller says.
     unsafe {
         for (k, a) in a.iter_mut().enumerate() {
-            *a = s.load(x.from(i + at(k)));
+            *a = s.load(x.from(i + k * S::LANES));
         }
         for (k, result) in f.eval(s, row, cols, a).into_iter().enumerate() {
-            s.store(y.add(i + at(k)), result);
+            s.store(y.add(i + k * S::LANES), result);
         }
     }
 }

@@ -18,16 +18,28 @@ pub(crate) fn threefry2x32<S: Simd, const K: usize>(
     counters: [[S::U32; K]; 2],
 ) -> [[S::U32; K]; 2] {
     let key = [k0, k1, PARITY ^ k0 ^ k1];
-    let add_key = |[a, b]: [[S::U32; K]; 2], i: usize| {
-        let (first, second) = (s.splat_u32(key[i % 3]), s.splat_u32(key[(i + 1) % 3].wrapping_add(i as u32)));
-        [a.map(|a| s.add_u32(a, first)), b.map(|b| s.add_u32(b, second))]
-    };
-    let x = add_key(counters, 0);
-    let x = add_key(four_rounds::<S, K, 13, 15, 26, 6>(s, x), 1);
-    let x = add_key(four_rounds::<S, K, 17, 29, 16, 24>(s, x), 2);
-    let x = add_key(four_rounds::<S, K, 13, 15, 26, 6>(s, x), 3);
-    let x = add_key(four_rounds::<S, K, 17, 29, 16, 24>(s, x), 4);
-    add_key(four_rounds::<S, K, 13, 15, 26, 6>(s, x), 5)
+    let x = add_key(s, counters, key, 0);
+    let x = add_key(s, four_rounds::<S, K, 13, 15, 26, 6>(s, x), key, 1);
+    let x = add_key(s, four_rounds::<S, K, 17, 29, 16, 24>(s, x), key, 2);
+    let x = add_key(s, four_rounds::<S, K, 13, 15, 26, 6>(s, x), key, 3);
+    let x = add_key(s, four_rounds::<S, K, 17, 29, 16, 24>(s, x), key, 4);
+    add_key(s, four_rounds::<S, K, 13, 15, 26, 6>(s, x), key, 5)
+}
+
+/// The key added for the `i`-th time.
+#[inline(always)]
+fn add_key<S: Simd, const K: usize>(
+    s: S,
+    [mut a, mut b]: [[S::U32; K]; 2],
+    key: [u32; 3],
+    i: usize,
+) -> [[S::U32; K]; 2] {
+    let (first, second) = (s.splat_u32(key[i % 3]), s.splat_u32(key[(i + 1) % 3].wrapping_add(i as u32)));
+    for (a, b) in a.iter_mut().zip(&mut b) {
+        *a = s.add_u32(*a, first);
+        *b = s.add_u32(*b, second);
+    }
+    [a, b]
 }
 
 /// [`threefry2x32`] of one counter.

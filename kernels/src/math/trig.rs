@@ -39,7 +39,8 @@ pub(crate) fn cos<S: Simd>(s: S, x: S::F32) -> S::F32 {
 /// `x = n·π/2 + r + low`: the quadrant `n mod 4` in `-2..=2`, the rest, and what rounding the rest lost.
 #[inline(always)]
 fn reduce<S: Simd>(s: S, x: S::F32) -> (S::F32, S::F32, S::F32) {
-    let [c1, c2, c3, c4] = HALF_PI.map(|c| s.splat(c));
+    let [c1, c2, c3, c4] = HALF_PI;
+    let (c1, c2, c3, c4) = (s.splat(c1), s.splat(c2), s.splat(c3), s.splat(c4));
     let near = s.lt(s.abs(x), s.splat(LARGE));
     let small = s.select(near, x, s.zero());
     let n = s.round(s.mul(small, s.splat(std::f32::consts::FRAC_2_PI)));
