@@ -176,7 +176,8 @@ fn optimiser(report: &mut Report) -> Result<()> {
 
 /// Functions of one register over data in the first-level cache.
 fn functions(report: &mut Report, exec: &Exec, tier: &str) -> Result<()> {
-    const LEN: usize = 2048;
+    // Two arrays of 16 KiB.
+    const LEN: usize = 4096;
     const NAMES: [&str; 8] = ["exp", "log", "tanh", "sigmoid", "sin", "cos", "gelu_erf", "pow"];
     let x: Vec<f32> = numbers(LEN, 3).iter().map(|x| 8.0 * x).collect();
     let positive: Vec<f32> = x.iter().map(|x| x.abs() + 0.01).collect();

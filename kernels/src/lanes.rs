@@ -22,7 +22,7 @@ mod short;
 pub(crate) use fold::{Fold, RUN, fold_columns, fold_runs, join};
 pub(crate) use map::map;
 pub(crate) use placed::{Placed, map_placed};
-pub(crate) use rows::{RowWriter, Writes, first_in_row, fold_one_row, map_row};
+pub(crate) use rows::{RowWriter, Writes, first_in_row, fold_one_row, fold_one_row_ahead, map_row};
 pub(crate) use short::{Registers, Short, ShortRows, TOGETHER, map_short_rows};
 
 use crate::gemm::Accum;

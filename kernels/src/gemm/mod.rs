@@ -298,6 +298,8 @@ impl Kernel for Product<'_> {
                     finish(c, also.as_mut().map(|also| also.reborrow().rows_in(rows)), at);
                 }
             }
+        } else if m <= FEW_ROWS && b.is_adjacent() && !in_place {
+            s.vectorize(FewRows { c, also, accum, a, b, epilogue, finish, origin });
         } else {
             s.vectorize(Packed { c, also, accum, a, b, epilogue, finish, origin, scratch });
         }
@@ -315,6 +317,69 @@ impl Kernel for Turn<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         lanes::copy(s, self.dst, self.src);
+    }
+}
+
+/// A product of at most so many rows is bound by reading `B`, which is then read once from end to end.
+const FEW_ROWS: usize = 4;
+
+/// A product of few rows and a long chain: the rows of `B` one after the other, the chains of `C` in cache.
+struct FewRows<'a> {
+    c: MatMut<'a>,
+    also: Option<MatMut<'a>>,
+    accum: Accum,
+    a: Mat<'a>,
+    b: Mat<'a>,
+    epilogue: Epilogue<'a>,
+    finish: Option<FinishBlock<'a>>,
+    origin: (usize, usize),
+}
+
+/// Rows of `B` for which `C` is read and written once.
+const ROWS_OF_B: usize = 4;
+
+impl Kernel for FewRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let FewRows { mut c, also, accum, a, b, epilogue, finish, origin } = self;
+        let k = a.cols();
+        if accum == Accum::Replace {
+            c.fill(0.0);
+        }
+        // The last rows go through the tiles, for the epilogue.
+        let whole = k.saturating_sub(1) / ROWS_OF_B * ROWS_OF_B;
+        for p in (0..whole).step_by(ROWS_OF_B) {
+            let rows = |i: usize| b.rows_in(p + i..p + i + 1);
+            for i in 0..a.rows() {
+                let x = |q: usize| a.get(i, p + q).unwrap_or(f32::NAN);
+                let chain = Chain { x: [x(0), x(1), x(2), x(3)] };
+                let c = c.reborrow().rows_in(i..i + 1);
+                lanes::map_row(s, [c], [rows(0), rows(1), rows(2), rows(3)], chain);
+            }
+        }
+        let (a, b) = (a.cols_in(whole..k), b.rows_in(whole..k));
+        s.vectorize(micro::Tiles { c: c.reborrow(), accum: Accum::Add, a, b, epilogue, origin });
+        if let Some(finish) = finish {
+            finish(c, also, origin);
+        }
+    }
+}
+
+/// The next links of the chains of a row: one element of `A` for each row of `B`.
+#[derive(Clone, Copy)]
+struct Chain {
+    x: [f32; ROWS_OF_B],
+}
+
+impl lanes::Map<ROWS_OF_B, 1> for Chain {
+    #[inline(always)]
+    fn eval<S: Simd>(self, s: S, rows: [S::F32; ROWS_OF_B], [mut sum]: [S::F32; 1]) -> [S::F32; 1] {
+        for (&x, row) in self.x.iter().zip(rows) {
+            sum = s.fma(s.splat(x), row, sum);
+        }
+        [sum]
     }
 }
 

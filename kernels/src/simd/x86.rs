@@ -131,6 +131,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_stream_ps(dst, x) }
     }
     #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(at.cast()));
+    }
+    #[inline(always)]
     fn fence(self) {
         intrinsics!(_mm_sfence());
     }
@@ -371,6 +375,10 @@ impl Simd for Avx512 {
     unsafe fn store_past(self, dst: *mut f32, x: __m512) {
         // SAFETY: the token proves the features; the caller gives sixteen writable floats, aligned.
         unsafe { _mm512_stream_ps(dst, x) }
+    }
+    #[inline(always)]
+    fn prefetch(self, at: *const f32) {
+        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(at.cast()));
     }
     #[inline(always)]
     fn fence(self) {

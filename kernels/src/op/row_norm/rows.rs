@@ -149,9 +149,17 @@ fn together(cols: usize) -> usize {
 #[inline(always)]
 fn fold<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A: usize>(s: S, inp: [Mat<'_>; I], f: F) -> [f32; A] {
     let cols = inp[0].cols();
-    if cols <= RUN {
-        return lanes::fold_one_row(s, inp, f);
-    }
+    if cols <= RUN { lanes::fold_one_row(s, inp, f) } else { fold_pieces(s, inp, f) }
+}
+
+/// [`fold`] of a row longer than a piece.
+#[inline(always)]
+fn fold_pieces<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A: usize>(
+    s: S,
+    inp: [Mat<'_>; I],
+    f: F,
+) -> [f32; A] {
+    let cols = inp[0].cols();
     let mut total = [f32::NAN; A];
     for start in (0..cols).step_by(RUN) {
         let piece = inp.map(|inp| inp.cols_in(start..cols.min(start + RUN)));
@@ -161,6 +169,14 @@ fn fold<S: Simd, F: RowFold<I, A, 0>, const I: usize, const A: usize>(s: S, inp:
         }
     }
     total
+}
+
+/// [`fold`] of the first pass over a row, which asks for the row after the next.
+#[inline(always)]
+fn fold_first<S: Simd, F: RowFold<1, 1, 0>>(s: S, row: Mat<'_>, stride: isize, f: F) -> f32 {
+    let [sum] =
+        if row.cols() <= RUN { lanes::fold_one_row_ahead(s, [row], 2 * stride, f) } else { fold_pieces(s, [row], f) };
+    sum
 }
 
 struct Normalise<'a> {
@@ -182,7 +198,7 @@ impl Kernel for Normalise<'_> {
             if let Some(mean) = &mut mean {
                 for (i, to) in group.clone().zip(&mut means) {
                     let first = element(x, i);
-                    let [sum] = fold(s, [row(x, i)], Distance { first });
+                    let sum = fold_first(s, row(x, i), x.row_stride(), Distance { first });
                     [*to] = MeanFrom { n }.eval(Scalar, [first, sum], [sum]);
                     *mean.at(i, 0) = *to;
                 }
