@@ -76,7 +76,7 @@ fn small_shapes() -> Vec<Shape> {
 }
 
 /// Shapes on both sides of every size at which the product is cut or goes another way.
-const LARGE_SHAPES: [Shape; 13] = [
+const LARGE_SHAPES: [Shape; 17] = [
     [3, 383, 5],
     [3, 384, 50],
     [5, 385, 49],
