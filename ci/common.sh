@@ -2,6 +2,7 @@
 # shellcheck shell=bash
 
 ci_dir=${CARGO_TARGET_DIR:-$PWD/target}/ci
+mkdir -p "$ci_dir"
 export CARGO_INCREMENTAL=0 CARGO_TERM_PROGRESS_WHEN=never
 
 # Says that a check did not run, so that nobody takes it for passed, and succeeds: skip WHAT WHY
@@ -34,7 +35,6 @@ quick_profile() {
 planted() {
     local code=$1 words=$2 runner=$3
     shift 3
-    mkdir -p "$ci_dir"
     printf '%s\n' "$code" >"$ci_dir/planted.rs"
     "$@" --edition 2024 --cap-lints allow -o "$ci_dir/planted" "$ci_dir/planted.rs"
     # shellcheck disable=SC2086
