@@ -91,17 +91,27 @@ impl Size {
 struct Model([f64; 3]);
 
 impl Model {
-    /// Least squares of the relative errors.
+    /// Least squares of the relative errors; a layer costs nothing by itself where the best fit would have it give time back.
     fn fit(measured: &[(Size, f64)]) -> Self {
+        let model = Self::solve(measured, 1.0);
+        if model.0[0] < 0.0 { Self::solve(measured, 0.0) } else { model }
+    }
+
+    /// [`fit`](Self::fit) with the first feature taken times `call`.
+    fn solve(measured: &[(Size, f64)], call: f64) -> Self {
         let (mut a, mut b) = ([[0.0; 3]; 3], [0.0; 3]);
         for (size, time) in measured {
-            let row = size.features().map(|feature| feature / time);
+            let mut row = size.features().map(|feature| feature / time);
+            row[0] *= call;
             for i in 0..3 {
                 b[i] += row[i];
                 for j in 0..3 {
                     a[i][j] += row[i] * row[j];
                 }
             }
+        }
+        if call == 0.0 {
+            a[0][0] = 1.0;
         }
         // Elimination; the features are far from dependent.
         for i in 0..3 {
